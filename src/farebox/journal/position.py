@@ -1,4 +1,4 @@
-"""A place in an incarnation's journal, ordered: the one coordinate that quota, usage and the journal share."""
+"""A place in an incarnation's journal, ordered: the coordinate that quota, usage and the journal share."""
 
 from __future__ import annotations
 

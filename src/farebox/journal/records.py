@@ -1,8 +1,8 @@
 """What a journal record says: one `Entry` per charge, close or group of refusals.
 
-Every figure is a sum over entries and nothing is ever updated: a `close` repeats the dimensions and the stamp of
-its charge and carries the signed differences. The encoding is a msgpack array in the order of the fields below;
-fields are only ever appended, with defaults.
+Every figure is a sum over entries and nothing is ever updated: a `close` repeats the dimensions and the stamp
+of its charge and carries the signed differences. The encoding is a msgpack array in the order of the fields
+below; fields are only ever appended, with defaults.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ UNANSWERED: Final = "unanswered"
 class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One line of the journal, complete from the first day.
 
-    Amounts are millicredits; times microseconds; `call_id` is 16 bytes and sorts by time. `credits` is what counts
-    against the account: >= 0 in a charge, <= 0 in a close, 0 in refusals. `addon` is the part of `credits` above the
-    plan's own credits. `calls` is 1 in a charge, 0 in a close, 0 in refusals, which count in `refusals` instead.
+    Amounts are millicredits; times microseconds; `call_id` is 16 bytes and sorts by time. `credits` is what
+    counts against the account: >= 0 in a charge, <= 0 in a close, 0 in refusals. `addon` is the part of
+    `credits` above the plan's own credits. `calls` is 1 in a charge, 0 in a close, 0 in refusals, which count
+    in `refusals` instead.
     """
 
     kind: int
@@ -64,7 +65,7 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     records_returned: int
     """Records in the answer as far as they were counted; -1 when not counted."""
     conditional: int
-    """0 none; 1 the answer carried an ETag or Last-Modified; 2 the request was conditional; 3 it was answered 304."""
+    """0 none; 1 the answer carried an ETag or Last-Modified; 2 the request was conditional; 3 answered 304."""
     duration: int
     bytes_in: int
     bytes_out: int

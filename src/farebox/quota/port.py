@@ -13,8 +13,8 @@ from typing import Protocol
 import msgspec
 
 from farebox.domain.identity import Account
-from farebox.journal.position import START as START
-from farebox.journal.position import Position as Position
+from farebox.journal.position import START as START  # noqa: PLC0414 - exported: a sync names positions
+from farebox.journal.position import Position as Position  # noqa: PLC0414 - same
 
 
 class Gateway(msgspec.Struct, frozen=True, array_like=True):
