@@ -1,0 +1,340 @@
+"""One frozen Config from farebox.toml and the environment; every problem is reported, not only the first.
+
+Each setting is a dataclass field: its type, its default and, in its metadata, what it is for. docs/configuration.md and
+`farebox init` are made from the same fields. The environment overrides the file: FAREBOX_GATEWAY_LISTEN=0.0.0.0:80.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import tomllib
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, Literal, NewType, TypeVar, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
+
+from farebox.errors import ConfigInvalidError
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+Section = TypeVar("Section")
+Durability = Literal["disk", "os"]
+Address = NewType("Address", str)
+"""host:port; an IPv6 host stands in brackets; port 0 takes a free one."""
+HttpUrl = NewType("HttpUrl", str)
+
+
+def _setting(default: Any, doc: str, *, low: float | None = None, high: float | None = None) -> Any:  # noqa: ANN401 - a dataclass field is typed where it stands
+    metadata = {"doc": doc, "low": low, "high": high}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def _required(doc: str) -> Any:  # noqa: ANN401 - see _setting
+    return field(metadata={"doc": doc, "low": None, "high": None})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig:
+    """The data plane. Every queue, body and wait has a bound with a name."""
+
+    listen: Address = _setting("127.0.0.1:8080", "where callers reach the gateway")
+    durability: Durability = _setting(
+        "disk",
+        'when a call counts as recorded: "disk" (fdatasync, survives power loss) or "os" (survives kill -9)',
+    )
+    trusted_proxies: tuple[str, ...] = _setting(
+        (), "networks (CIDR) whose Forwarded and X-Forwarded-* fields are believed"
+    )
+    header_bytes_max: int = _setting(64 * KIB, "bytes of one request or answer head", low=1 * KIB, high=1 * MIB)
+    header_fields_max: int = _setting(128, "fields in one head", low=8, high=10_000)
+    header_seconds: float = _setting(10.0, "from the first byte of a request to the end of its head", low=0.1)
+    body_idle_seconds: float = _setting(60.0, "silence inside a body, either way", low=0.1)
+    connect_seconds: float = _setting(5.0, "to reach the upstream", low=0.05)
+    answer_seconds: float = _setting(120.0, "from the last byte of a request to the head of its answer", low=0.1)
+    idle_connection_seconds: float = _setting(75.0, "an open connection without a request", low=0.1)
+    quota_wait_seconds: float = _setting(2.0, "a call waits for credits from the quota store", low=0.05)
+    price_body_bytes_max: int = _setting(
+        1 * MIB,
+        "bytes of a request body read to price it; a larger one costs the operation's ceiling",
+        low=1 * KIB,
+    )
+    answer_hold_bytes: int = _setting(
+        64 * KIB,
+        "bytes of an answer held back to charge it exactly; a larger one streams at its ceiling",
+        low=0,
+    )
+    stream_buffer_bytes: int = _setting(
+        256 * KIB, "bytes buffered per direction before the faster side is paused", low=16 * KIB
+    )
+    client_connections_max: int = _setting(10_000, "open connections of callers", low=1)
+    upstream_connections_max: int = _setting(256, "open connections to one upstream", low=1)
+    upstream_waiting_max: int = _setting(10_000, "calls waiting for a connection to one upstream", low=0)
+    pipelined_bytes_max: int = _setting(
+        256 * KIB, "bytes of further requests read on a connection while one is upstream", low=16 * KIB
+    )
+    journal_segment_bytes: int = _setting(8 * MIB, "size of one journal segment", low=256 * KIB)
+    journal_bytes_max: int = _setting(
+        4096 * MIB, "all journal segments together; calls are refused (503) beyond", low=1 * MIB
+    )
+    token_cache_entries: int = _setting(100_000, "access tokens remembered", low=16)
+    token_cache_seconds: float = _setting(60.0, "longest time a token's answer is believed", low=1.0, high=300.0)
+    stop_grace_seconds: float = _setting(10.0, "calls in flight may end before a stopping gateway cuts them", low=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleConfig:
+    """The control plane: dashboard, JSON API, loading of usage."""
+
+    listen: Address = _setting("127.0.0.1:8081", "where people reach the console")
+    public_url: str = _setting("", "the address people type, when a proxy stands in front; made from listen if empty")
+    session_hours: int = _setting(12, "how long a sign-in lasts", low=1, high=24 * 30)
+    usage_memory: str = _setting("128MB", "memory the usage store may take")
+    history_days: int = _setting(400, "how long usage is kept (13 months)", low=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Introspection:
+    """Identity asked from the upstream's authorization server (RFC 7662)."""
+
+    url: HttpUrl = _required("the introspection endpoint")
+    client_id: str = _setting("", "how the gateway names itself there")
+    client_secret: str = _setting("", "and proves it")
+    org_claim: str = _setting("org", "claim that names the org")
+    user_claim: str = _setting("user", "claim that names the user")
+    app_claim: str = _setting("client_id", "claim that names the app")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fixed:
+    """Identity by place: every call through this upstream belongs to one org and app."""
+
+    org: str = _required("the org every call is charged to")
+    app: str = _setting("", "the app every call is counted under")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """An API behind the gateway, the rate card that prices it, and how its callers are known."""
+
+    name: str = _required("a short name, unique here")
+    url: HttpUrl = _required("where the API is: http://host:port")
+    card: str = _required("a packaged rate card (zoho-crm, bigin, generic) or the path of a card file")
+    paths: tuple[str, ...] = _setting(("/",), "path prefixes that belong to this upstream; the longest one wins")
+    identity: Literal["key", "introspection", "fixed"] = _setting("key", "how callers are known")
+    introspection: Introspection | None = _setting(None, 'for identity = "introspection"')
+    fixed: Fixed | None = _setting(None, 'for identity = "fixed"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything a Farebox process is told. `data` holds quota, directory, journal, usage and the console's own file."""
+
+    data: Path = _setting(Path("farebox-data"), "directory of everything Farebox keeps")
+    gateway: GatewayConfig = _setting(GatewayConfig(), "")
+    console: ConsoleConfig = _setting(ConsoleConfig(), "")
+    upstream: tuple[Upstream, ...] = _setting((), "")
+
+
+def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
+    """The configuration in `path`, overridden by FAREBOX_* variables.
+
+    Raises ConfigInvalidError with one sentence per problem. Relative paths are taken from the file's folder.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigInvalidError((f"{path}: no such file; `farebox init --upstream URL` writes one",)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigInvalidError((f"{path}: cannot be read: {error}",)) from error
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigInvalidError((f"{path}: not valid TOML: {error}",)) from error
+    problems: list[str] = []
+    table = _with_environment(table, os.environ if environment is None else environment, problems)
+    config = _section(Config, table, "", problems)
+    if config is not None and not problems:
+        config = _resolved(config, path.resolve().parent)
+        problems.extend(_cross_checks(config))
+    if problems or config is None:
+        raise ConfigInvalidError(tuple(f"{path}: {problem}" for problem in problems))
+    return config
+
+
+def host_port(address: str) -> tuple[str, int]:
+    """An Address split; raises ValueError with a sentence when it is not one."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65_535:  # noqa: PLR2004 - the largest port
+        raise ValueError(f"{address!r} is not host:port with a port from 0 to 65535")
+    return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
+
+
+def _with_environment(table: dict[str, Any], environment: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
+    merged: dict[str, Any] = {**table}
+    known = {"FAREBOX_DATA": ("", "data")}
+    for section, cls in (("gateway", GatewayConfig), ("console", ConsoleConfig)):
+        known |= {f"FAREBOX_{section}_{f.name}".upper(): (section, f.name) for f in fields(cls)}
+    for name, text in environment.items():
+        if not name.startswith(("FAREBOX_GATEWAY_", "FAREBOX_CONSOLE_")) and name != "FAREBOX_DATA":
+            continue
+        if name not in known:
+            problems.append(f"environment variable {name}: no such setting{_suggestion(name, known)}")
+            continue
+        section, key = known[name]
+        if not section:
+            merged[key] = text
+            continue
+        inner = merged.get(section)
+        merged[section] = {**(inner if isinstance(inner, dict) else {}), key: _value_of(text)}
+    return merged
+
+
+def _value_of(text: str) -> object:
+    """An environment variable's text as the TOML value it spells, else as a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _section(cls: type[Section], table: object, where: str, problems: list[str]) -> Section | None:
+    """`table` as an instance of `cls`; None after adding to `problems` when it cannot be one."""
+    if not isinstance(table, dict):
+        problems.append(f"{where or 'the file'} must be a table, not {type(table).__name__}")
+        return None
+    hints = get_type_hints(cls)
+    known: dict[str, Field[Any]] = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # cls is a dataclass
+    before = len(problems)
+    unknown = [key for key in table if key not in known]
+    problems.extend(f"{_path(where, key)}: no such setting{_suggestion(str(key), known)}" for key in unknown)
+    values = {}
+    for name, f in known.items():
+        if name in table:
+            values[name] = _value(hints[name], table[name], _path(where, name), f, problems)
+        elif f.default is MISSING and f.default_factory is MISSING:
+            problems.append(f"{_path(where, name)} is missing: {f.metadata['doc']}")
+    return cls(**values) if len(problems) == before else None
+
+
+def _value(hint: Any, given: Any, where: str, f: Field[Any], problems: list[str]) -> Any:  # noqa: ANN401, C901, PLR0911 - one branch per kind of setting; a table of lambdas reads worse
+    """`given` checked and converted to `hint`; problems are added, and the raw value returned, when it does not fit."""
+    if get_origin(hint) is types.UnionType:
+        hint = next(a for a in get_args(hint) if a is not type(None))
+    if get_origin(hint) is tuple:
+        inner = get_args(hint)[0]
+        if not isinstance(given, list):
+            problems.append(f"{where} must be a list, not {given!r}")
+            return given
+        return tuple(_value(inner, item, f"{where}[{index}]", f, problems) for index, item in enumerate(given))
+    if get_origin(hint) is Literal:
+        if given not in get_args(hint):
+            choices = ", ".join(f'"{choice}"' for choice in get_args(hint))
+            problems.append(f"{where} must be one of {choices}, not {given!r}")
+        return given
+    if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
+        return _section(hint, given, where, problems)
+    if hint is Path:
+        return Path(given) if isinstance(given, str) and given else _wrong(where, "a path", given, problems)
+    if hint in (int, float):
+        return _number(hint, given, where, f, problems)
+    if not isinstance(given, str):
+        return _wrong(where, "a text", given, problems)
+    check = _TEXT_CHECKS.get(hint)
+    if check is not None:
+        try:
+            check(given)
+        except ValueError as error:
+            problems.append(f"{where}: {error}")
+    return given
+
+
+def _number(hint: type, given: object, where: str, f: Field[Any], problems: list[str]) -> object:
+    accepted = (int,) if hint is int else (int, float)
+    if isinstance(given, bool) or not isinstance(given, accepted):
+        return _wrong(where, "a whole number" if hint is int else "a number", given, problems)
+    low, high = f.metadata["low"], f.metadata["high"]
+    if low is not None and given < low:
+        problems.append(f"{where} must be at least {low:,}, not {given:,}")
+    if high is not None and given > high:
+        problems.append(f"{where} must be at most {high:,}, not {given:,}")
+    return hint(given)
+
+
+def _wrong(where: str, wanted: str, given: object, problems: list[str]) -> object:
+    problems.append(f"{where} must be {wanted}, not {given!r}")
+    return given
+
+
+def _check_url(text: str) -> None:
+    parts = urlsplit(text)
+    if parts.scheme != "http" or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError(f"{text!r} is not of the form http://host:port")
+    _ = parts.port  # raises ValueError with its own sentence
+
+
+_TEXT_CHECKS: dict[Any, Callable[[str], object]] = {Address: host_port, HttpUrl: _check_url}
+
+
+def _resolved(config: Config, base: Path) -> Config:
+    """Relative paths made absolute from the folder of the configuration file."""
+    upstreams = tuple(
+        replace_card(u, str(base / u.card)) if u.card.endswith(".toml") and not Path(u.card).is_absolute() else u
+        for u in config.upstream
+    )
+    data = config.data if config.data.is_absolute() else base / config.data
+    return Config(data=data, gateway=config.gateway, console=config.console, upstream=upstreams)
+
+
+def replace_card(upstream: Upstream, card: str) -> Upstream:
+    """The same upstream priced by another card."""
+    return Upstream(**{**{f.name: getattr(upstream, f.name) for f in fields(Upstream)}, "card": card})
+
+
+def _cross_checks(config: Config) -> list[str]:
+    problems: list[str] = []
+    if not config.upstream:
+        problems.append("no [[upstream]]: name the API that Farebox stands in front of")
+    seen_names: set[str] = set()
+    seen_paths: dict[str, str] = {}
+    for index, upstream in enumerate(config.upstream):
+        where = f"upstream[{index}] ({upstream.name})"
+        if upstream.name in seen_names:
+            problems.append(f"{where}: the name is taken by an earlier upstream")
+        seen_names.add(upstream.name)
+        problems.extend(f"{where}: {text}" for text in _identity_problems(upstream))
+        for path in upstream.paths:
+            if not path.startswith("/"):
+                problems.append(f"{where}: path {path!r} must start with /")
+            if path in seen_paths:
+                problems.append(f"{where}: path {path!r} belongs to {seen_paths[path]} already")
+            seen_paths[path] = upstream.name
+    for network in config.gateway.trusted_proxies:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            problems.append(f"gateway.trusted_proxies: {error}")
+    return problems
+
+
+def _identity_problems(upstream: Upstream) -> list[str]:
+    if upstream.identity == "introspection" and upstream.introspection is None:
+        return ['identity = "introspection" needs a table [upstream.introspection] with url']
+    if upstream.identity == "fixed" and upstream.fixed is None:
+        return ['identity = "fixed" needs a table [upstream.fixed] with org']
+    return []
+
+
+def _path(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _suggestion(given: str, known: Mapping[str, object]) -> str:
+    near = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(sorted(known))}"

@@ -1,0 +1,107 @@
+"""Every error Farebox raises on purpose: one tree, stable codes, a message that says what to do.
+
+`code` is what programs compare and what docs/errors.md explains; it never changes its meaning.
+Messages are for people: what happened, then what to do about it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FareboxError(Exception):
+    """Root of the tree. `code` is stable; `str(error)` says what happened and what to do."""
+
+    code: ClassVar[str] = "FAREBOX_ERROR"
+
+
+class ConfigInvalidError(FareboxError):
+    """The configuration cannot be used; `problems` holds every finding, one sentence each."""
+
+    code = "CONFIG_INVALID"
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class CardInvalidError(FareboxError):
+    """A rate card cannot be used; each problem names file, line and rule."""
+
+    code = "CARD_INVALID"
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class UnknownNameError(FareboxError):
+    """A name (card, plan, org, user, app, key ...) that does not exist here."""
+
+    code = "UNKNOWN_NAME"
+
+
+class NameTakenError(FareboxError):
+    """The name exists already and must be unique."""
+
+    code = "NAME_TAKEN"
+
+
+class DataVersionError(FareboxError):
+    """A data file was written by another version of Farebox and cannot be used as it is."""
+
+    code = "DATA_VERSION"
+
+
+class DataDirectoryError(FareboxError):
+    """The data directory cannot be created, written or locked."""
+
+    code = "DATA_DIRECTORY"
+
+
+class AddressInUseError(FareboxError):
+    """The address to listen on is taken or not allowed."""
+
+    code = "ADDRESS_IN_USE"
+
+
+class JournalError(FareboxError):
+    """The journal cannot take or give entries."""
+
+    code = "JOURNAL"
+
+
+class JournalCorruptError(JournalError):
+    """A record below the durable mark does not match its checksum: shipping of that segment stops."""
+
+    code = "JOURNAL_CORRUPT"
+
+
+class JournalFullError(JournalError):
+    """No room for another entry: the disk or `journal_bytes_max` is exhausted."""
+
+    code = "JOURNAL_FULL"
+
+
+class QuotaUnavailableError(FareboxError):
+    """The quota store cannot be read or written now; repeating is safe."""
+
+    code = "QUOTA_UNAVAILABLE"
+
+
+class QuotaProtocolError(FareboxError):
+    """A sync broke the protocol (a retry that differs, a closed incarnation): a bug, never retried."""
+
+    code = "QUOTA_PROTOCOL"
+
+
+class UsageUnavailableError(FareboxError):
+    """The usage store cannot be opened or read."""
+
+    code = "USAGE_UNAVAILABLE"
+
+
+class ConsoleUnavailableError(FareboxError):
+    """The console cannot be reached or refused the question."""
+
+    code = "CONSOLE_UNAVAILABLE"
