@@ -1,0 +1,42 @@
+# Everything a developer or a first-time user types. Each target sets up what it needs (tools/setup says what it does).
+SHELL := /bin/sh
+BIN := .venv/bin
+
+.PHONY: demo test check bench setup format requirements clean help
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: ## a virtual environment with pinned versions and the built wheel
+	@tools/setup
+
+demo: ## start the demo and leave it running; CHECK=1 compares every charge and stops
+	@tools/setup $(if $(CHECK),chromium)
+	@$(BIN)/farebox demo $(if $(CHECK),--check) $(if $(CHECK),,--data farebox-data)
+
+check: ## lint, types and architecture
+	@tools/setup
+	$(BIN)/ruff check src tests tools
+	$(BIN)/ruff format --check src tests tools
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## everything CI runs
+	@tools/setup chromium
+	$(BIN)/pytest $(PYTEST)
+
+bench: ## gateway against nginx on the same core; prints and writes build/bench.json
+	@tools/setup nginx wrk
+	$(BIN)/python tools/bench.py $(BENCH)
+
+format: ## put the source into its standard form
+	@tools/setup
+	$(BIN)/ruff format src tests tools
+	$(BIN)/ruff check --fix src tests tools
+
+requirements: ## pin every dependency again, with hashes (needs uv)
+	uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml -o requirements/run.txt
+	uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml --group dev -o requirements/dev.txt
+
+clean: ## remove what was made here (not the demo's data)
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
