@@ -1,0 +1,1 @@
+INSERT INTO entries BY NAME SELECT * FROM batch;

@@ -1,0 +1,1 @@
+SELECT incarnation, segment, byte FROM offsets;
