@@ -76,6 +76,11 @@ class JournalCorruptError(JournalError):
 
     code = "JOURNAL_CORRUPT"
 
+    def __init__(self, message: str, *, path: str = "", offset: int = 0) -> None:
+        super().__init__(message)
+        self.path = path
+        self.offset = offset
+
 
 class JournalFullError(JournalError):
     """No room for another entry: the disk or `journal_bytes_max` is exhausted."""
@@ -105,3 +110,31 @@ class ConsoleUnavailableError(FareboxError):
     """The console cannot be reached or refused the question."""
 
     code = "CONSOLE_UNAVAILABLE"
+
+
+class SignInRefusedError(FareboxError):
+    """Login and password do not belong together."""
+
+    code = "SIGN_IN_REFUSED"
+
+
+class SignInThrottledError(FareboxError):
+    """Too many failed sign-ins from this address or for this login."""
+
+    code = "SIGN_IN_THROTTLED"
+
+    def __init__(self, *, retry_after_seconds: int) -> None:
+        super().__init__(f"too many failed sign-ins; wait {retry_after_seconds} seconds and try again")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class LinkInvalidError(FareboxError):
+    """A one-time link was used already, is too old or was replaced by a newer one."""
+
+    code = "LINK_INVALID"
+
+
+class PasswordUnfitError(FareboxError):
+    """A password is too short or too long."""
+
+    code = "PASSWORD_UNFIT"
