@@ -71,6 +71,12 @@ class AllowanceInForce(msgspec.Struct, frozen=True, array_like=True):
     cap: int | None
     version: int
     """Grows with every change of the directory that touches this account."""
+    suspended: bool = False
+    """The org is suspended: `total` and `plan_part` are 0 until it is not."""
+
+
+NO_ALLOWANCE = AllowanceInForce(total=0, plan_part=0, plan="", base=0, users=0, per_user=0, addon=0, cap=0, version=0)
+"""What is in force for an account the directory does not (or no longer) have: nothing can be spent."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True):
@@ -126,6 +132,18 @@ AllowanceOf = Callable[[Account], AllowanceInForce]
 """Raises `UnknownNameError` for an account the directory does not have."""
 
 
+class Alarm(msgspec.Struct, frozen=True, array_like=True):
+    """A gateway accounted for more than it was lent. The spend is booked all the same; someone must look."""
+
+    at: int
+    incarnation: str
+    org: str
+    product: str
+    pool: str
+    over: int
+    """Millicredits settled or kept beyond what was lent."""
+
+
 class QuotaStore(Protocol):
     """Spend and leases. Safe to call from one thread at a time; `QuotaUnavailableError` means: try again, unchanged."""
 
@@ -144,12 +162,30 @@ class QuotaStore(Protocol):
         """How far that incarnation's journal is settled; START when the store never heard of it."""
         ...
 
+    def sequence_of(self, incarnation: str) -> int:
+        """The sequence of that incarnation's last sync; 0 when the store never heard of it.
+
+        Who adopts the journal of a dead gateway goes on with the next one.
+        """
+        ...
+
     def is_closed(self, incarnation: str) -> bool:
         """Whether that incarnation was closed (its segments may go once usage has them too)."""
         ...
 
     def view(self, account: Account) -> AccountView:
-        """The account as it stands now, without changing anything."""
+        """The account as it stands now, without changing anything.
+
+        Raises `UnknownNameError` for an account the directory does not have.
+        """
+        ...
+
+    def alarms(self) -> tuple[Alarm, ...]:
+        """What went wrong lately, oldest first, at most 1,000."""
+        ...
+
+    def check(self) -> None:
+        """Assert that every sum is the sum of its rows; `AssertionError` names the account. For tests: reads all."""
         ...
 
     def close(self) -> None:
