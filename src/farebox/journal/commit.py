@@ -1,0 +1,292 @@
+"""The commit thread: takes what the loop hands over, makes it durable group by group, keeps segments ready.
+
+It alone touches the files. The loop thread reads a few of its plain attributes (each written by one side only), so that
+admission costs a comparison and no lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from farebox.journal.directory import bytes_used, mark_path, segment_path
+from farebox.journal.disk import Disk
+from farebox.journal.position import START, Position
+from farebox.journal.records import Entry
+from farebox.journal.segment import HEADER_BYTES, MARK_BYTES, RECORD_HEAD_BYTES, Header
+from farebox.journal.tail import Tail, prepare
+
+GROUP_BYTES_MAX: Final = 1 << 20
+"""One write; bounds the buffer and what one failed sync can take with it."""
+TICK_SECONDS: Final = 1.0
+"""How often an idle thread looks at the space in use."""
+RETRY_SECONDS_MIN: Final = 0.05
+RETRY_SECONDS_MAX: Final = 2.0
+
+Released = Callable[[bool], None]
+Pending = tuple[bytes, Entry, Released | None]
+
+
+class Group(msgspec.Struct, frozen=True):
+    """What became of a group: `position` is its end, or None when it failed and its answers must not be sent."""
+
+    pending: list[Pending]
+    position: Position | None
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Sizes in bytes."""
+
+    segment: int
+    journal: int
+    entry: int
+
+    @property
+    def segment_room(self) -> int:
+        """What a fresh segment surely takes: the last record may not fit by almost a whole record."""
+        return self.segment - HEADER_BYTES - self.record
+
+    @property
+    def record(self) -> int:
+        """The longest record."""
+        return self.entry + RECORD_HEAD_BYTES
+
+
+class Committer:
+    """The thread and its segments. `hand_over`, `appended` and `reserved` belong to the loop thread, all else here."""
+
+    def __init__(self, root: Path, first: Header, limits: Limits, disk: Disk, done: Callable[[Group], None]) -> None:
+        self.appended = 0
+        """Record bytes handed over since the start."""
+        self.reserved = 0
+        """Record bytes that calls in flight may still hand over."""
+        self.capacity = -1
+        """`appended + reserved` may grow up to here; -1 while there is no working segment."""
+        self.used = 0
+        """Bytes of all journals under the root, when last looked at."""
+        self.trouble: str | None = None
+        """Why there is no working segment, or no further one; None when all is well."""
+        self.position = START
+        self._root, self._directory = root, root / first.incarnation
+        self._first, self._limits, self._disk, self._done = first, limits, disk, done
+        self._queue: queue.SimpleQueue[list[Pending] | None] = queue.SimpleQueue()
+        self._tail: Tail | None = None
+        self._ready: deque[int] = deque()
+        self._next_segment = 1
+        self._end = START
+        self._processed = 0
+        self._retry_at = 0.0
+        self._retry_after = RETRY_SECONDS_MIN
+        self._looked_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="farebox-journal", daemon=True)
+
+    # -- the loop's side -------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Prepare and open the first segment in the calling thread, then start. Raises `OSError`."""
+        self._look()
+        self._prepare()
+        self._tail = self._open(self._ready.popleft())
+        self._prepare()
+        self._count()
+        self._thread.start()
+
+    def hand_over(self, pending: list[Pending]) -> None:
+        """Give a list away for good; an empty one just wakes the thread."""
+        self._queue.put(pending)
+
+    def finish(self) -> None:
+        """Commit what is left, seal, and return when the thread has ended."""
+        self._queue.put(None)
+        self._thread.join()
+
+    # -- the thread's side -----------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            stopping = False
+            while not stopping:
+                pending, stopping = self._take()
+                if pending:
+                    self._commit(pending)
+                self._keep_ready()
+            self._seal_for_good()
+        except BaseException as error:  # a bug must refuse calls, not leave them waiting
+            self.capacity = -1
+            self.trouble = f"the commit thread ended: {error!r}"
+            self._fail_all_that_comes()
+            raise
+
+    def _take(self) -> tuple[list[Pending], bool]:
+        """All that was handed over since, waiting for the first up to a tick; and whether to stop."""
+        taken: list[Pending] = []
+        wait = TICK_SECONDS if self.trouble is None else self._retry_after
+        try:
+            item = self._queue.get(timeout=wait)
+            while item is not None:
+                taken = taken + item if taken else item
+                item = self._queue.get_nowait()
+        except queue.Empty:
+            return taken, False
+        return taken, True
+
+    def _commit(self, pending: list[Pending]) -> None:
+        start = 0
+        while start < len(pending):
+            if self._tail is None:
+                self._open_next()
+            if self._tail is None:
+                self._finish_group(pending[start:], None)
+                return
+            count = self._fitting(pending, start, self._tail.room)
+            if count == 0:
+                self._roll(self._tail)
+                continue
+            self._write(self._tail, pending[start : start + count])
+            start += count
+
+    def _fitting(self, pending: list[Pending], start: int, room: int) -> int:
+        room = min(room, GROUP_BYTES_MAX)
+        count = 0
+        for payload, _, _ in pending[start:] if start else pending:
+            room -= len(payload) + RECORD_HEAD_BYTES
+            if room < 0:
+                break
+            count += 1
+        return count
+
+    def _write(self, tail: Tail, group: list[Pending]) -> None:
+        try:
+            tail.append([payload for payload, _, _ in group])
+        except OSError as error:
+            self._abandon(tail, error)
+            self._finish_group(group, None)
+        else:
+            self.position = self._end = tail.position
+            self._finish_group(group, tail.position)
+
+    def _finish_group(self, group: list[Pending], position: Position | None) -> None:
+        self._processed += sum(len(payload) for payload, _, _ in group) + len(group) * RECORD_HEAD_BYTES
+        self._count()
+        self._done(Group(group, position))
+
+    def _abandon(self, tail: Tail, error: OSError) -> None:
+        """After any failure: seal at the durable offset; the file is never written or synced again."""
+        self._tail = None
+        self.capacity = -1
+        self.trouble = f"writing segment {tail.header.segment} failed: {error.strerror or error}"
+        with contextlib.suppress(OSError):  # the next segment's opening says the same, durably
+            tail.seal()
+        tail.close()
+
+    def _roll(self, tail: Tail) -> None:
+        """The segment is full: seal it and go on in the next one."""
+        self._tail = None
+        with contextlib.suppress(OSError):  # as above
+            tail.seal()
+        tail.close()
+        self._open_next()
+
+    def _open_next(self) -> None:
+        """Have a working segment if one can be had now; keeps to the back-off after failures."""
+        if time.monotonic() < self._retry_at:
+            return
+        try:
+            if not self._ready:
+                self._prepare()
+            self._tail = self._open(self._ready.popleft())
+        except OSError as error:
+            self._failed(f"opening a segment failed: {error.strerror or error}")
+        else:
+            self._worked()
+        self._count()
+
+    def _open(self, segment: int) -> Tail:
+        return Tail(self._directory, self._header(segment), self._end, self._disk)
+
+    def _prepare(self) -> None:
+        """One more segment. Raises `OSError`; ENOSPC also when `journal_bytes_max` says so."""
+        size = self._limits.segment + MARK_BYTES
+        self._look()
+        if self.used + size > self._limits.journal:
+            raise OSError(errno.ENOSPC, f"journal_bytes_max ({self._limits.journal}) is reached")
+        segment = self._next_segment
+        self._next_segment += 1
+        prepare(self._directory, self._header(segment), self._disk)
+        self._ready.append(segment)
+        self.used += size
+
+    def _keep_ready(self) -> None:
+        """A working segment, and beyond what is asked for one whole segment more."""
+        now = time.monotonic()
+        if now - self._looked_at > TICK_SECONDS:
+            self._look()
+        if self._tail is None:
+            self._open_next()
+        while now >= self._retry_at and self._room() - self._asked() < self._limits.segment_room:
+            try:
+                self._prepare()
+            except OSError as error:
+                self._failed(f"preparing a segment failed: {error.strerror or error}")
+                break
+            self._worked()
+        self._count()
+
+    def _asked(self) -> int:
+        return self.appended + self.reserved - self._processed
+
+    def _room(self) -> int:
+        tail = max(0, self._tail.room - self._limits.record) if self._tail else 0
+        return tail + len(self._ready) * self._limits.segment_room
+
+    def _count(self) -> None:
+        self.capacity = self._processed + self._room() if self._tail else -1
+
+    def _look(self) -> None:
+        self.used = bytes_used(self._root)
+        self._looked_at = time.monotonic()
+
+    def _failed(self, trouble: str) -> None:
+        self.trouble = trouble
+        self._retry_at = time.monotonic() + self._retry_after
+        self._retry_after = min(2 * self._retry_after, RETRY_SECONDS_MAX)
+
+    def _worked(self) -> None:
+        self.trouble = None
+        self._retry_after = RETRY_SECONDS_MIN
+
+    def _header(self, segment: int) -> Header:
+        return msgspec.structs.replace(self._first, segment=segment)
+
+    def _seal_for_good(self) -> None:
+        """Nothing follows: seal, give back what was prepared. Adoption does the same should this fail."""
+        self.capacity = -1
+        tail, self._tail = self._tail, None
+        if tail is not None:
+            with contextlib.suppress(OSError):
+                tail.seal()
+                tail.trim()
+            tail.close()
+        for segment in self._ready:
+            with contextlib.suppress(OSError):
+                self._disk.unlink(segment_path(self._directory, segment))
+                self._disk.unlink(mark_path(self._directory, segment))
+
+    def _fail_all_that_comes(self) -> None:
+        while (item := self._queue.get()) is not None:
+            self._done(Group(item, None))
+
+
+def no_space(trouble: str | None) -> bool:
+    """Whether the trouble is one that space would end."""
+    return trouble is not None and (os.strerror(errno.ENOSPC) in trouble or "journal_bytes_max" in trouble)
