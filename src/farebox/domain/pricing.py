@@ -75,7 +75,7 @@ class Answer(NamedTuple):
 
 
 class Quote(NamedTuple):
-    """What a call may cost at most, in millicredits. (A NamedTuple: it is made for every call.)"""
+    """What a call may cost at most, in millicredits; a NamedTuple because one is made for every call."""
 
     operation: Operation
     module: str
@@ -101,7 +101,8 @@ def quote(match: Match, query: str, body: Body) -> Quote:
     """The ceiling of a call. `query` is the raw query string; `body` what is known of the request's body."""
     operation = match.operation
     module = match.module
-    ceiling, exact, quantities = 0, True, {}
+    ceiling, exact = 0, True
+    quantities: dict[str, int] = {}
     if operation.kind is Kind.METERED:
         ceiling, exact, quantities = _priced(operation.price, query, body)
         if not module and isinstance(body, BodyFacts):
