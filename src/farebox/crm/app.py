@@ -1,0 +1,232 @@
+"""The ASGI application: accounts server under /oauth, the API under /crm/{version} and /bigin/{version}.
+
+Every call runs to its end in the event loop, one after the other: a list of 200 takes a few milliseconds,
+and SQLite takes one writer at a time anyhow. Every answer is in Zoho's envelope, also for what went wrong.
+"""
+
+import logging
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from farebox.crm import oauth, tokens
+from farebox.crm.call import Answer, Call
+from farebox.crm.errors import (
+    ApiError,
+    authentication_failed,
+    invalid_token,
+    invalid_url_pattern,
+    no_permission,
+)
+from farebox.crm.oauth import OauthRefused
+from farebox.crm.organisations import find_organisation, find_user
+from farebox.crm.routes import VERSIONS, arguments, check_scope, find_route
+from farebox.crm.store import Store
+
+logger = logging.getLogger("farebox.crm")
+
+BODY_BYTES_MAX = 25 * 1024 * 1024
+CONTENT_TYPE = "application/json;charset=utf-8"
+# real clients send JSON bodies without a type (Python SDK) and as a form (curl -d)
+REFUSED_TYPES = ("multipart/", "image/", "audio/", "video/", "text/xml", "application/xml", "application/zip")
+AUTH_SCHEMES = frozenset({"zoho-oauthtoken", "bearer"})
+
+
+def create_app(store: Store, public_url: str) -> ASGIApp:
+    """The application over a store. `public_url` is the `api_domain` of token answers, without a trailing slash.
+
+    An official SDK compares api_domain with Zoho's data centres and moves there when it is one of
+    them, so `public_url` has to be the address under which clients reach this API.
+    """
+    return _App(store, public_url.rstrip("/"))
+
+
+class _App:
+    def __init__(self, store: Store, public_url: str) -> None:
+        self._store = store
+        self._public_url = public_url
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI: HTTP only."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"the CRM API speaks HTTP, not {scope['type']}")
+        request = Request(scope, receive)
+        try:
+            response = await self._respond(request)
+        except ClientDisconnect:
+            return
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        try:
+            if request.url.path.startswith("/oauth/"):
+                return await self._respond_oauth(request)
+            return _response(self._answer(request, await _body(request)), head=request.method == "HEAD")
+        except ApiError as refusal:
+            return _refused(refusal)
+        except HTTPException as error:
+            # Starlette's word for a form it cannot parse
+            return _refused(ApiError(error.status_code, "INVALID_REQUEST", str(error.detail)))
+        except ClientDisconnect:
+            raise
+        except Exception:
+            # one broken call must not end the others; the log has the whole story
+            logger.exception("%s %s failed", request.method, request.url.path)
+            return _refused(ApiError(500, "INTERNAL_ERROR", "Internal server error occurred."))
+
+    def _answer(self, request: Request, body: bytes) -> Answer:
+        product, version, parts = _split_path(request.scope["path"])
+        route = find_route(request.method, parts)
+        at = self._store.now()
+        with self._store.reading() as db:
+            grant = tokens.find_grant(db, _access_token(request), kind="access", at=at)
+            if grant is None:
+                raise invalid_token()
+            organisation = find_organisation(db, grant.zgid)
+            user = find_user(db, grant.user_id, zgid=grant.zgid)
+        assert user is not None, "a grant without its user"
+        if organisation.product != product:
+            check_scope(route, granted=grant.scope, product=product, module=None)
+            raise no_permission("Crm_Implied_Api_Access")
+        found = arguments(route, parts, organisation)
+        module = found["module"].api_name if "module" in found else None
+        check_scope(route, granted=grant.scope, product=product, module=module)
+        call = Call(
+            store=self._store,
+            organisation=organisation,
+            user=user,
+            version=version,
+            scope=grant.scope,
+            params=dict(request.query_params),
+            headers=request.headers,
+            body=body,
+            at=at,
+        )
+        return route.answer(call, **found)
+
+    async def _respond_oauth(self, request: Request) -> Response:
+        path = request.url.path
+        if path == "/oauth/v2/auth":
+            return self._authorize(dict(request.query_params))
+        if path not in ("/oauth/v2/token", "/oauth/v2/token/revoke", "/oauth/v2/introspect"):
+            raise invalid_url_pattern()
+        if request.method != "POST":
+            details = {"allowed_methods": ["POST"]}
+            message = "The http request method type is not a valid one"
+            raise ApiError(405, "INVALID_REQUEST_METHOD", message, details, {"allow": "POST"})
+        params = await _parameters(request)
+        if path == "/oauth/v2/introspect":
+            return self._introspect(params, request.headers.get("authorization"))
+        if path == "/oauth/v2/token/revoke":
+            known = tokens.revoke(self._store, params.get("token", ""))
+            return _json({"status": "success"} if known else {"error": "invalid_token"})
+        try:
+            return _json(oauth.token(self._store, params, api_domain=self._public_url))
+        except OauthRefused as refused:
+            return _json({"error": refused.error})  # with 200, as the original does
+
+    def _authorize(self, params: Mapping[str, str]) -> Response:
+        try:
+            return RedirectResponse(oauth.authorize(self._store, params), status_code=302)
+        except OauthRefused as refused:
+            return _json({"error": refused.error}, status=400)
+
+    def _introspect(self, params: Mapping[str, str], authorization: str | None) -> Response:
+        answer = oauth.introspect(self._store, params, authorization=authorization)
+        if answer is None:
+            # RFC 6749 5.2
+            return _json({"error": "invalid_client"}, status=401, headers={"www-authenticate": 'Basic realm="oauth"'})
+        return _json(answer, headers={"cache-control": "no-store"})
+
+
+def _split_path(path: str) -> tuple[str, str, list[str]]:
+    """Product, version and the parts after them; raises INVALID_URL_PATTERN or API_NOT_SUPPORTED."""
+    parts = path.strip("/").split("/")
+    if len(parts) < 3 or parts[0] not in VERSIONS or parts[1] == "bulk":  # noqa: PLR2004 (product, version, thing)
+        raise invalid_url_pattern()
+    product, version, *rest = parts
+    if version not in VERSIONS[product]:
+        raise invalid_url_pattern()
+    return product, version, rest
+
+
+def _access_token(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() not in AUTH_SCHEMES or not token.strip():
+        raise authentication_failed()
+    return token.strip()
+
+
+async def _body(request: Request) -> bytes:
+    """The whole body, unzipped; its size is bounded before and after."""
+    content_type = request.headers.get("content-type", "").lower()
+    if content_type.startswith(REFUSED_TYPES):
+        raise ApiError(415, "MEDIA_TYPE_NOT_SUPPORTED", "The media type is not supported")
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > BODY_BYTES_MAX:
+            raise _too_large()
+        chunks.append(chunk)
+    body = b"".join(chunks)
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding == "identity":
+        return body
+    if encoding != "gzip":
+        raise ApiError(415, "MEDIA_TYPE_NOT_SUPPORTED", "The content encoding is not supported")
+    return _unzip(body)
+
+
+def _unzip(body: bytes) -> bytes:
+    unzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        plain = unzip.decompress(body, BODY_BYTES_MAX + 1)
+    except zlib.error as error:
+        raise ApiError(400, "INVALID_DATA", "body", {"expected_data_type": "gzip"}) from error
+    if len(plain) > BODY_BYTES_MAX:
+        raise _too_large()
+    if not unzip.eof:
+        raise ApiError(400, "INVALID_DATA", "body", {"expected_data_type": "gzip"})
+    return plain
+
+
+def _too_large() -> ApiError:
+    details = {"maximum_length": BODY_BYTES_MAX}
+    return ApiError(413, "REQUEST_ENTITY_TOO_LARGE", "The request body is too large", details)
+
+
+async def _parameters(request: Request) -> dict[str, str]:
+    """Query string and form together; in doubt the form's value counts."""
+    params = dict(request.query_params)
+    content_type = request.headers.get("content-type", "")
+    if content_type.startswith(("application/x-www-form-urlencoded", "multipart/form-data")):
+        async with request.form(max_files=0, max_fields=50) as form:
+            params.update({name: value for name, value in form.items() if not isinstance(value, UploadFile)})
+    return params
+
+
+def _refused(refusal: ApiError) -> Response:
+    return _json(refusal.envelope(), status=refusal.status, headers=refusal.headers)
+
+
+def _response(answer: Answer, *, head: bool) -> Response:
+    if answer.payload is None:
+        return Response(status_code=answer.status, headers=dict(answer.headers))
+    response = _json(answer.payload, status=answer.status, headers=answer.headers)
+    if head:
+        response.body = b""
+    return response
+
+
+def _json(payload: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(
+        msgspec.json.encode(payload), status_code=status, headers={"content-type": CONTENT_TYPE, **(headers or {})}
+    )

@@ -1,0 +1,85 @@
+"""One authenticated call and its answer, as every part of the API passes them on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+
+from farebox.crm.errors import ApiError, invalid_param, unreadable_body
+from farebox.crm.organisations import Organisation, User, to_iso
+from farebox.crm.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What goes back: a status, a JSON payload (None: no body) and headers."""
+
+    status: int
+    payload: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A call that is allowed: who makes it, with what, and when (`at`, whole seconds since 1970)."""
+
+    store: Store
+    organisation: Organisation
+    user: User
+    version: str
+    scope: str
+    params: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    at: int
+
+    def json_object(self) -> dict[str, Any]:
+        """The body, which must be a JSON object, whatever its Content-Type says."""
+        try:
+            content = msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise unreadable_body() from error
+        if not isinstance(content, dict):
+            raise unreadable_body()
+        return content
+
+    def integer(self, name: str, *, default: int, minimum: int, maximum: int) -> int:
+        """A query parameter that is a whole number within bounds, both included."""
+        given = self.params.get(name)
+        if given is None:
+            return default
+        if not given.isascii() or not given.isdecimal() or len(given) > len(str(maximum)):
+            raise invalid_param(name, expected_data_type="integer", maximum=maximum)
+        if not minimum <= int(given) <= maximum:
+            raise invalid_param(name, minimum=minimum, maximum=maximum)
+        return int(given)
+
+    def choice(self, name: str, choices: tuple[str, ...], *, default: str) -> str:
+        """A query parameter that is one of a few words."""
+        given = self.params.get(name, default)
+        if given not in choices:
+            raise invalid_param(name, supported_values=list(choices))
+        return given
+
+    def instant_header(self, name: str) -> int | None:
+        """A header like If-Modified-Since, as ISO 8601 with offset or as an HTTP date; None when absent."""
+        given = self.headers.get(name)
+        if given is None:
+            return None
+        try:
+            # a "+" that was form-decoded on its way comes as a space
+            instant = datetime.fromisoformat(given.strip().replace(" ", "+"))
+        except ValueError:
+            try:
+                instant = parsedate_to_datetime(given)
+            except ValueError as error:
+                details = {"header_name": name, "expected_data_type": "datetime"}
+                raise ApiError(400, "INVALID_DATA", "invalid data", details) from error
+        return int((instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp())
+
+    def iso(self, seconds: int) -> str:
+        """An instant in the zone of the user who calls."""
+        return to_iso(seconds, self.user.zone)

@@ -1,0 +1,307 @@
+"""Making organisations: from code, for tests and demos, or from a JSON file for a separate process."""
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from farebox.crm import sample, scopes, tokens
+from farebox.crm.catalogue_bigin import CATALOGUES
+from farebox.crm.errors import StoreError
+from farebox.crm.organisations import UserSeed, find_organisation, find_user, zone_of
+from farebox.crm.store import Store
+
+FIRST_ID_PREFIX = 5_725_767
+"""The first organisation's id prefix; 7 digits, so that ids have 19 and fit a signed 64-bit integer."""
+FIRST_ZGID = 60_018_001
+FIRST_SERIAL = 1_000_001
+USERS_SERIAL = 400_000
+USERS_MAX = 5_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserCredentials:
+    """A user that exists, and a refresh token of the organisation's first client for it."""
+
+    id: str
+    email: str
+    full_name: str
+    refresh_token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """All that is needed to call the API as this organisation. Secrets are shown here and never again."""
+
+    name: str
+    product: str
+    edition: str
+    zgid: str
+    client_id: str
+    client_secret: str
+    refresh_token: str
+    users: tuple[UserCredentials, ...] = field(repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain data, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCredentials:
+    """A client that was made; `client_secret` is shown here and never again."""
+
+    client_id: str
+    client_secret: str
+    name: str
+
+
+def create_organisation(
+    store: Store,
+    *,
+    name: str,
+    product: str = "crm",
+    users: int | Sequence[UserSeed] = 10,
+    edition: str = "standard",
+    sample_records: int = 0,
+    seed: int = 1,
+    unique_fields: Mapping[str, Sequence[str]] | None = None,
+    client_id: str | None = None,
+    client_secret: str | None = None,
+    refresh_token: str | None = None,
+    app: str = "Integration",
+    redirect_uri: str = "",
+    zgid: int | None = None,
+) -> Credentials:
+    """A new organisation with users, one client and `sample_records` records in each main module.
+
+    `users` is a number of active users with made-up names, or the users themselves; each active one
+    gets a refresh token of the client. `unique_fields` makes fields unique, as {"Leads": ["Email"]}.
+    Raises StoreError, and makes nothing, when something given is wrong or already there.
+    """
+    _check(product=product, unique_fields=unique_fields or {}, redirect_uri=redirect_uri)
+    seeds = _user_seeds(users, name=name, refresh_token=refresh_token)
+    with store.transaction() as db:
+        position = db.execute("SELECT count(*) FROM organisation").fetchone()[0]
+        number = zgid if zgid is not None else FIRST_ZGID + position
+        if db.execute("SELECT 1 FROM organisation WHERE zgid = ?", (number,)).fetchone():
+            raise StoreError(f"There is an organisation with zgid {number} already; leave zgid out or take another.")
+        db.execute(
+            "INSERT INTO organisation VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                number,
+                name,
+                product,
+                edition,
+                FIRST_ID_PREFIX + position,
+                FIRST_SERIAL,
+                json.dumps({module: list(fields) for module, fields in (unique_fields or {}).items()}),
+                store.now(),
+            ),
+        )
+        organisation = find_organisation(db, number)
+        ids = []
+        for offset, each in enumerate(seeds):
+            user_id = organisation.full_id(USERS_SERIAL + 1 + offset)
+            ids.append(user_id)
+            db.execute(
+                "INSERT INTO user VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    user_id,
+                    number,
+                    each.email,
+                    each.first_name,
+                    each.last_name,
+                    each.status,
+                    each.confirmed,
+                    each.admin or offset == 0,
+                    each.time_zone,
+                    store.now(),
+                ),
+            )
+        client = create_client(
+            store,
+            zgid=number,
+            name=app,
+            user_id=ids[0],
+            client_id=client_id,
+            client_secret=client_secret,
+            redirect_uri=redirect_uri,
+        )
+        made = tuple(
+            UserCredentials(
+                id=str(user_id),
+                email=each.email,
+                full_name=f"{each.first_name} {each.last_name}".strip(),
+                refresh_token=tokens.issue_refresh_token(
+                    store,
+                    client_id=client.client_id,
+                    user_id=user_id,
+                    scope=scopes.everything(product),
+                    value=each.refresh_token,
+                ),
+            )
+            for user_id, each in zip(ids, seeds, strict=True)
+            if each.status == "active"
+        )
+        if sample_records:
+            sample.fill(store, organisation, user_ids=tuple(ids), count=sample_records, seed=seed)
+    return Credentials(
+        name=name,
+        product=product,
+        edition=edition,
+        zgid=str(number),
+        client_id=client.client_id,
+        client_secret=client.client_secret,
+        refresh_token=made[0].refresh_token,
+        users=made,
+    )
+
+
+def create_client(
+    store: Store,
+    *,
+    zgid: int,
+    name: str,
+    user_id: int,
+    client_id: str | None = None,
+    client_secret: str | None = None,
+    scope: str | None = None,
+    redirect_uri: str = "",
+) -> ClientCredentials:
+    """Another application of an organisation. `user_id` is whom client_credentials stands for."""
+    with store.transaction() as db:
+        organisation = find_organisation(db, zgid)
+        if find_user(db, user_id, zgid=zgid) is None:
+            raise StoreError(f"User {user_id} is not a user of organisation {zgid}.")
+        return _insert_client(
+            store,
+            zgid=zgid,
+            user_id=user_id,
+            name=name,
+            scope=scope or scopes.everything(organisation.product),
+            redirect_uri=redirect_uri,
+            client_id=client_id,
+            client_secret=client_secret,
+        )
+
+
+def create_resource_server(
+    store: Store, *, name: str, client_id: str | None = None, client_secret: str | None = None
+) -> ClientCredentials:
+    """A client that may introspect the tokens of every organisation and can do nothing else."""
+    return _insert_client(
+        store,
+        zgid=None,
+        user_id=None,
+        name=name,
+        scope="",
+        redirect_uri="",
+        client_id=client_id,
+        client_secret=client_secret,
+    )
+
+
+def load_seed(store: Store, path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Make what a seed file says unless it is there; the credentials of what was made.
+
+    The file is a list of organisations (the keyword arguments of create_organisation), or an object
+    with `organisations` and `resource_servers`. An organisation whose client_id exists is left as it
+    is. Raises StoreError naming the file and the entry.
+    """
+    organisations, servers = _read_seed(path)
+    with store.transaction():
+        made = [_seed_one(store, path, "organisations", n, entry) for n, entry in enumerate(organisations)]
+        made_servers = [_seed_one(store, path, "resource_servers", n, entry) for n, entry in enumerate(servers)]
+    return {
+        "organisations": [each for each in made if each is not None],
+        "resource_servers": [each for each in made_servers if each is not None],
+    }
+
+
+def _seed_one(store: Store, path: Path, kind: str, position: int, entry: object) -> dict[str, Any] | None:
+    where = f"{path}: {kind}[{position}]"
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise StoreError(f"{where} must be an object with at least a name.")
+    client_id = entry.get("client_id")
+    with store.reading() as db:
+        if client_id is not None and tokens.find_client(db, client_id) is not None:
+            return None
+    values = dict(entry)
+    try:
+        if isinstance(values.get("users"), list):
+            values["users"] = tuple(UserSeed(**each) for each in values["users"])
+        if kind == "resource_servers":
+            return asdict(create_resource_server(store, **values))
+        return create_organisation(store, **values).as_dict()
+    except (TypeError, StoreError) as error:
+        raise StoreError(f"{where}: {error}") from error
+
+
+def _read_seed(path: Path) -> tuple[list[Any], list[Any]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"The organisations file {path} cannot be read: {error}.") from error
+    if isinstance(content, list):
+        return content, []
+    if isinstance(content, dict) and set(content) <= {"organisations", "resource_servers"}:
+        return content.get("organisations", []), content.get("resource_servers", [])
+    raise StoreError(
+        f"{path} must be a list of organisations, or an object with `organisations` and `resource_servers` only."
+    )
+
+
+def _insert_client(
+    store: Store,
+    *,
+    zgid: int | None,
+    user_id: int | None,
+    name: str,
+    scope: str,
+    redirect_uri: str,
+    client_id: str | None,
+    client_secret: str | None,
+) -> ClientCredentials:
+    identity = client_id or f"1000.{secrets.token_hex(15).upper()}"
+    secret = client_secret or secrets.token_hex(21)
+    with store.transaction() as db:
+        if tokens.find_client(db, identity) is not None:
+            raise StoreError(f"There is a client {identity} already; client ids are unique in a store.")
+        db.execute(
+            "INSERT INTO client (client_id, zgid, user_id, secret, name, scope, redirect_uri) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (identity, zgid, user_id, tokens.digest(secret), name, scope, redirect_uri),
+        )
+    return ClientCredentials(client_id=identity, client_secret=secret, name=name)
+
+
+def _check(*, product: str, unique_fields: Mapping[str, Sequence[str]], redirect_uri: str) -> None:
+    if product not in CATALOGUES:
+        raise StoreError(f"Unknown product {product!r}; it is one of {', '.join(CATALOGUES)}.")
+    for module, fields in unique_fields.items():
+        known = CATALOGUES[product].get(module)
+        unknown = [each for each in fields if known is None or each not in known.by_name]
+        if unknown or known is None:
+            raise StoreError(f"unique_fields: {module} has no field {', '.join(unknown) or '(no such module)'}.")
+    if redirect_uri and "://" not in redirect_uri:
+        raise StoreError(f"redirect_uri {redirect_uri!r} must be an absolute URL.")
+
+
+def _user_seeds(users: int | Sequence[UserSeed], *, name: str, refresh_token: str | None) -> list[UserSeed]:
+    seeds = sample.people(users, organisation=name) if isinstance(users, int) else list(users)
+    if not 1 <= len(seeds) <= USERS_MAX or seeds[0].status != "active":
+        raise StoreError(f"An organisation has 1 to {USERS_MAX} users, the first of them active.")
+    for each in seeds:
+        try:
+            zone_of(each.time_zone)
+        except (KeyError, ValueError) as error:
+            raise StoreError(f"User {each.email}: no time zone {each.time_zone!r} on this machine.") from error
+    if len({each.email.lower() for each in seeds}) != len(seeds):
+        raise StoreError("Two users of one organisation have the same e-mail address.")
+    if refresh_token is not None and seeds[0].refresh_token is None:
+        first = asdict(seeds[0]) | {"refresh_token": refresh_token}
+        seeds[0] = UserSeed(**first)
+    return seeds
