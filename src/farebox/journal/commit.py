@@ -192,8 +192,8 @@ class Committer:
     def _roll(self, tail: Tail) -> None:
         """The segment is full: seal it and go on in the next one."""
         self._tail = None
-        with contextlib.suppress(OSError):  # as above
-            tail.seal()
+        with contextlib.suppress(OSError):  # all of it was released before, and the next opening says where it ends
+            tail.finish()
         tail.close()
         self._open_next()
 
@@ -274,7 +274,7 @@ class Committer:
         tail, self._tail = self._tail, None
         if tail is not None:
             with contextlib.suppress(OSError):
-                tail.seal()
+                tail.finish()
                 tail.trim()
             tail.close()
         for segment in self._ready:

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -78,7 +79,7 @@ def incarnations(root: Path) -> list[str]:
 def segments(directory: Path) -> list[int]:
     """The numbers of the segments in a directory, ascending; none when it has just gone."""
     try:
-        names = os.listdir(directory)
+        names = [path.name for path in directory.iterdir()]
     except FileNotFoundError:
         return []
     return sorted(int(found[1]) for name in names if (found := _SEGMENT.fullmatch(name)))
@@ -86,16 +87,16 @@ def segments(directory: Path) -> list[int]:
 
 def foreign_files(directory: Path) -> list[str]:
     """Names in an incarnation's directory that the journal did not make."""
-    return sorted(n for n in os.listdir(directory) if n != LOCK_NAME and not _OURS.fullmatch(n))
+    return sorted(p.name for p in directory.iterdir() if p.name != LOCK_NAME and not _OURS.fullmatch(p.name))
 
 
 def bytes_used(root: Path) -> int:
     """The size of all that lies under `root`, preallocated space included."""
     total = 0
-    for folder, _, names in os.walk(root):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):  # another process may remove shipped segments
-                total += os.stat(os.path.join(folder, name)).st_size
+    for path in root.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # another process may remove shipped segments
+            found = path.stat()
+            total += found.st_size if stat.S_ISREG(found.st_mode) else 0
     return total
 
 
@@ -137,7 +138,7 @@ def try_lock(directory: Path) -> int | None:
         return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(fd).st_ino == os.stat(path).st_ino:  # not one that was removed while we waited for it
+        if os.fstat(fd).st_ino == path.stat().st_ino:  # not one that was removed while we waited for it
             return fd
     except (BlockingIOError, FileNotFoundError):
         pass
@@ -217,10 +218,10 @@ def _sweep_one(path: Path, disk: Disk) -> None:
 def _empty(directory: Path, disk: Disk) -> None:
     """Remove our files, the lock last, then the directory."""
     with contextlib.suppress(FileNotFoundError):
-        names = [name for name in os.listdir(directory) if name != LOCK_NAME]
-        for name in [*names, LOCK_NAME]:
+        lock = directory / LOCK_NAME
+        for path in [*(path for path in directory.iterdir() if path != lock), lock]:
             with contextlib.suppress(FileNotFoundError):
-                disk.unlink(directory / name)
+                disk.unlink(path)
         disk.remove_directory(directory)
 
 

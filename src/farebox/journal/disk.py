@@ -68,42 +68,42 @@ class Disk(Protocol):
 class OsDisk:
     """The operating system's calls as they are."""
 
-    def create(self, path: Path) -> int:
+    def create(self, path: Path) -> int:  # noqa: D102 - promised in Disk
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
 
-    def open(self, path: Path) -> int:
+    def open(self, path: Path) -> int:  # noqa: D102 - promised in Disk
         return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
-    def pwrite(self, fd: int, data: bytes, offset: int) -> int:
+    def pwrite(self, fd: int, data: bytes, offset: int) -> int:  # noqa: D102 - promised in Disk
         return os.pwrite(fd, data, offset)
 
-    def fdatasync(self, fd: int) -> None:
+    def fdatasync(self, fd: int) -> None:  # noqa: D102 - promised in Disk
         os.fdatasync(fd)
 
-    def fallocate(self, fd: int, length: int) -> None:
+    def fallocate(self, fd: int, length: int) -> None:  # noqa: D102 - promised in Disk
         os.posix_fallocate(fd, 0, length)
 
-    def truncate(self, fd: int, length: int) -> None:
+    def truncate(self, fd: int, length: int) -> None:  # noqa: D102 - promised in Disk
         os.ftruncate(fd, length)
 
-    def close(self, fd: int) -> None:
+    def close(self, fd: int) -> None:  # noqa: D102 - promised in Disk
         os.close(fd)
 
-    def make_directory(self, path: Path) -> None:
+    def make_directory(self, path: Path) -> None:  # noqa: D102 - promised in Disk
         path.mkdir(mode=DIRECTORY_MODE)
 
-    def sync_directory(self, path: Path) -> None:
+    def sync_directory(self, path: Path) -> None:  # noqa: D102 - promised in Disk
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(fd)
         finally:
             os.close(fd)
 
-    def rename(self, old: Path, new: Path) -> None:
+    def rename(self, old: Path, new: Path) -> None:  # noqa: D102 - promised in Disk
         old.rename(new)
 
-    def unlink(self, path: Path) -> None:
+    def unlink(self, path: Path) -> None:  # noqa: D102 - promised in Disk
         path.unlink()
 
-    def remove_directory(self, path: Path) -> None:
+    def remove_directory(self, path: Path) -> None:  # noqa: D102 - promised in Disk
         path.rmdir()

@@ -28,7 +28,7 @@ HEADER_BYTES: Final = 256
 """Static part and opening; the first record starts here."""
 MARK_BYTES: Final = 64
 RECORD_HEAD_BYTES: Final = 12
-SEGMENT_BYTES_MAX: Final = 1 << 30
+SEGMENT_BYTES_MAX: Final = 1 << 26
 """Offsets are 32 bits; a segment is read in one piece."""
 INCARNATION_BYTES_MAX: Final = 100
 
@@ -175,26 +175,25 @@ def pack_records(payloads: list[bytes], *, seed: int, segment: int, offset: int)
     return b"".join(parts)
 
 
-def record_at(data: memoryview, offset: int, *, header: Header) -> Record:
-    """The record that starts at `offset` of a segment's bytes; raises `BadRecordError` when there is none."""
-    start = offset + RECORD_HEAD_BYTES
-    if start > len(data):
+def record_at(data: memoryview, offset: int, *, header: Header, base: int = 0) -> Record:
+    """The record at `offset` of a segment whose bytes from `base` on are `data`; raises `BadRecordError`."""
+    at = offset - base
+    if at + RECORD_HEAD_BYTES > len(data):
         raise BadRecordError(offset)
-    length, crc, group = _HEAD.unpack_from(data, offset)
-    end = start + length
-    if not 1 <= length <= header.entry_bytes_max or end > len(data):
+    length, crc, group = _HEAD.unpack_from(data, at)
+    if not 1 <= length <= header.entry_bytes_max or at + RECORD_HEAD_BYTES + length > len(data):
         raise BadRecordError(offset)
-    payload = data[start:end]
+    payload = data[at + RECORD_HEAD_BYTES : at + RECORD_HEAD_BYTES + length]
     if zlib.crc32(payload, zlib.crc32(_CHECKED.pack(length, header.segment, offset, group), header.seed)) != crc:
         raise BadRecordError(offset)
-    return Record(offset, end, group, payload)
+    return Record(offset, offset + RECORD_HEAD_BYTES + length, group, payload)
 
 
-def records(data: memoryview, offset: int, end: int, *, header: Header) -> Iterator[Record]:
-    """The records from `offset` to exactly `end`; raises `BadRecordError` at the first that is not whole."""
-    data = data[:end]
+def records(data: memoryview, offset: int, *, header: Header) -> Iterator[Record]:
+    """The records in `data`, which begins at `offset`; raises `BadRecordError` where they do not fill it exactly."""
+    base, end = offset, offset + len(data)
     while offset < end:
-        record = record_at(data, offset, header=header)
+        record = record_at(data, offset, header=header, base=base)
         yield record
         offset = record.end
 
@@ -223,18 +222,18 @@ class Scan(msgspec.Struct, frozen=True):
     """Bytes of a torn tail beyond `end` (its last group was never committed)."""
 
 
-def scan(data: memoryview, *, header: Header, durable: int) -> Scan:
+def scan(data: memoryview, *, header: Header, durable: int, synced: bool = True) -> Scan:
     """Find the end of a segment whose writer is gone. Below `durable` every byte was promised.
 
     Beyond it a gap is a torn tail, unless a record of a *later* group follows: each group is synced before the
     next one is written, so such a record proves that the gap was once durable. Records of the same group prove
-    nothing: power may take any part of what was not synced.
+    nothing: power may take any part of what was not synced. Unless groups were `synced`, no record proves anything.
     """
     end, gap, corrupt = HEADER_BYTES, None, None
     while (record := _record_from(data, end, header=header)) is not None:
         if record.start > end and gap is None:
             gap = end
-        if gap is not None and record.group > gap and corrupt is None:
+        if gap is not None and record.group > gap and corrupt is None and synced:
             corrupt = gap
         end = record.end
     if corrupt is None and (end if gap is None else gap) < durable:

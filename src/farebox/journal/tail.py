@@ -15,7 +15,6 @@ from farebox.journal.position import Position
 from farebox.journal.segment import (
     HEADER_BYTES,
     STATIC_BYTES,
-    Durability,
     Header,
     Mark,
     Opening,
@@ -108,8 +107,14 @@ class Tail:
         self._publish(Mark(self.header.segment, end, sealed=False))
         self.durable = end
 
+    def finish(self) -> None:
+        """Seal a segment in good order; with durability "os" synced first, so that every seal of its kind is true."""
+        if not self._syncs:
+            self._disk.fdatasync(self._fd)
+        self.seal()
+
     def seal(self) -> None:
-        """Publish that nothing follows. The file itself is not touched."""
+        """Publish that nothing follows. The file itself is not touched: after a failure it never is again."""
         self._publish(Mark(self.header.segment, self.durable, sealed=True))
 
     def trim(self) -> None:
@@ -124,8 +129,6 @@ class Tail:
 
     def _publish(self, mark: Mark) -> None:
         write_whole(self._disk, self._mark_fd, pack_mark(mark), 0)
-
-
 
 
 def boot_id() -> bytes:

@@ -28,6 +28,7 @@ SEGMENT_BYTES: Final = 8 << 20
 JOURNAL_BYTES_MAX: Final = 4 << 30
 ENTRY_BYTES_MAX: Final = 4096
 """An entry of an ordinary call has about 200 bytes; names from callers are bounded where they come in."""
+ENTRY_BYTES_MIN: Final = 512
 ENTRIES_PER_CALL: Final = 2
 """A charge and its close."""
 
@@ -210,10 +211,10 @@ class JournalWriter:
 
 def _check_sizes(segment_bytes: int, journal_bytes_max: int, entry_bytes_max: int) -> None:
     problems = []
-    if not 64 <= entry_bytes_max <= SEGMENT_BYTES_MAX // 16:
-        problems.append(f"entry_bytes_max is {entry_bytes_max}: give 64 bytes or more.")
+    if not ENTRY_BYTES_MIN <= entry_bytes_max <= SEGMENT_BYTES_MAX // 16:
+        problems.append(f"entry_bytes_max is {entry_bytes_max}: give {ENTRY_BYTES_MIN} to {SEGMENT_BYTES_MAX // 16}.")
     if not 16 * entry_bytes_max <= segment_bytes <= SEGMENT_BYTES_MAX:
-        problems.append(f"segment_bytes is {segment_bytes}: give at least 16 entries' worth, at most 1 GiB.")
+        problems.append(f"segment_bytes is {segment_bytes}: give at least 16 entries' worth, at most 64 MiB.")
     if journal_bytes_max < 4 * segment_bytes:
         problems.append(f"journal_bytes_max is {journal_bytes_max}: give at least four segments' worth.")
     if problems:

@@ -1,0 +1,216 @@
+"""Loading the journal into usage: every entry exactly once, then removing what both sides have.
+
+The offsets travel with the entries, in the sink's own transaction. So a shipper that dies anywhere, or a load that
+fails, is repeated from the last committed offset. One shipper per sink.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from itertools import islice, takewhile
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from farebox.errors import FareboxError, JournalCorruptError
+from farebox.journal.directory import incarnations, remove, remove_segment, segments, sweep
+from farebox.journal.disk import Disk, OsDisk
+from farebox.journal.extents import Extent, extents
+from farebox.journal.position import START, Position
+from farebox.journal.reader import read
+from farebox.journal.records import Entry
+from farebox.journal.segment import HEADER_BYTES
+
+BATCH_ENTRIES: Final = 50_000
+"""Entries in one load; about 10 MB."""
+FOLLOW_SECONDS: Final = 0.25
+RETRY_SECONDS_MAX: Final = 5.0
+CLEAN_SECONDS: Final = 2.0
+
+
+class Sink(Protocol):
+    """Where entries go. `load` commits both arguments or neither, and raises when it did not."""
+
+    def offsets(self) -> dict[str, Position]:
+        """What was committed, per key. Keys are the shipper's own: an incarnation, or one of its damaged segments."""
+        ...
+
+    def load(self, entries: list[Entry], offsets: Mapping[str, Position]) -> None:
+        """Append the entries and replace the offsets of these keys, in one transaction."""
+        ...
+
+
+class ShipReport(msgspec.Struct, frozen=True):
+    """How far loading is. Times in microseconds."""
+
+    as_of: int | None
+    """Everything committed before this instant is loaded, but for `stopped`; None before the first whole round."""
+    oldest_unshipped: int | None
+    """The stamp of the oldest entry that waits, as far as seen; None when nothing waits."""
+    stopped: tuple[str, ...]
+    """Each segment or directory that cannot be shipped, with the reason, for people."""
+    failure: str | None
+    """Why the last load did not succeed; None when it did."""
+
+
+class _Batch:
+    """One load in the making."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.offsets: dict[str, Position] = {}
+
+
+class Shipper:
+    """Ships all journals under `root` into `sink`. Used by one thread; `report` may be read by any.
+
+    `settled_to` and `is_closed` are the quota's words on an incarnation: a segment goes when quota and usage are both
+    past it, a directory when its incarnation is closed and loaded to its end. `now` is only used for `as_of`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        sink: Sink,
+        settled_to: Callable[[str], Position],
+        is_closed: Callable[[str], bool],
+        *,
+        batch_entries: int = BATCH_ENTRIES,
+        now: Callable[[], int] = lambda: time.time_ns() // 1000,
+        disk: Disk | None = None,
+    ) -> None:
+        self.report = ShipReport(None, None, (), None)
+        self._root, self._sink = root, sink
+        self._settled_to, self._is_closed = settled_to, is_closed
+        self._batch_entries, self._now, self._disk = batch_entries, now, disk or OsDisk()
+        self._turn = 0
+        self._stopped: dict[str, str] = {}
+        self._cleaned_at = 0.0
+
+    def ship_once(self) -> int:
+        """Load at most one batch, fairly from all incarnations; the number of entries loaded. Safe to repeat.
+
+        Raises what `sink` raises, with nothing changed: the next call repeats the same entries. A journal that cannot
+        be read does not raise: it is named in `report`, and the others go on.
+        """
+        began = self._now()
+        offsets = self._sink.offsets()
+        batch, waiting = self._collect(offsets)
+        if batch.offsets:
+            self._sink.load(batch.entries, batch.offsets)
+        as_of = self.report.as_of if waiting else began
+        oldest = min((entry.stamp for entry in waiting), default=None)
+        self.report = ShipReport(as_of, oldest, tuple(self._stopped.values()), None)
+        if not waiting:
+            self._clean({**offsets, **batch.offsets})
+        return len(batch.entries)
+
+    def run(self, stop: threading.Event) -> None:
+        """Follow until `stop`, at most `FOLLOW_SECONDS` behind; failures are retried with back-off and reported."""
+        wait = FOLLOW_SECONDS
+        while not stop.is_set():
+            try:
+                loaded = self.ship_once()
+                wait = 0.0 if loaded >= self._batch_entries else FOLLOW_SECONDS
+            except Exception as error:  # noqa: BLE001 - whatever the store raised, loading is tried again, visibly
+                self.report = msgspec.structs.replace(self.report, failure=f"{type(error).__name__}: {error}")
+                wait = min(RETRY_SECONDS_MAX, max(FOLLOW_SECONDS, 2 * wait))
+            stop.wait(wait)
+
+    def _collect(self, offsets: Mapping[str, Position]) -> tuple[_Batch, list[Entry]]:
+        """A batch, and the next entry of each incarnation that has more than its share of it."""
+        names = incarnations(self._root)
+        self._turn = (self._turn + 1) % max(1, len(names))
+        batch, waiting = _Batch(), []
+        self._stopped = {}
+        for place, name in enumerate(names[self._turn :] + names[: self._turn]):
+            share = (self._batch_entries - len(batch.entries)) // (len(names) - place)
+            waiting += self._take(name, offsets, max(1, share), batch)
+        return batch, waiting
+
+    def _take(self, name: str, offsets: Mapping[str, Position], share: int, batch: _Batch) -> list[Entry]:
+        """Add up to `share` entries of one incarnation; its next entry when it has more."""
+        at = offsets.get(name, START)
+        directory = self._root / name
+        try:
+            self._retry_damaged(directory, offsets, share, batch)
+            source = read(directory, at)
+            for entry, position in islice(source, share):
+                batch.entries.append(entry)
+                batch.offsets[name] = at = position
+            return [entry for entry, _ in islice(source, 1)]
+        except JournalCorruptError as error:
+            self._stopped[error.path or name] = str(error)
+            self._step_over(directory, at, batch)
+        except (FareboxError, OSError) as error:
+            self._stopped[name] = f"{directory}: {error}"
+        return []
+
+    def _step_over(self, directory: Path, at: Position, batch: _Batch) -> None:
+        """Leave the rest of a damaged segment to an offset of its own and go on with the segment after it."""
+        with contextlib.suppress(FareboxError, OSError):  # a damaged header stops the whole directory
+            found = extents(directory, at.segment)
+            damaged = next((e for e in found if e.final and _begin(e, at) < e.end), None)
+            if damaged is not None:
+                number = damaged.header.segment
+                batch.offsets[_key(directory.name, number)] = Position(number, _begin(damaged, at))
+                batch.offsets[directory.name] = damaged.position
+
+    def _retry_damaged(self, directory: Path, offsets: Mapping[str, Position], share: int, batch: _Batch) -> None:
+        """Somebody may have put a damaged segment right."""
+        for number in segments(directory):
+            key = _key(directory.name, number)
+            if key not in offsets:
+                continue
+            try:
+                for entry, position in islice(read(directory, offsets[key]), share):
+                    if position.segment != number:
+                        break
+                    batch.entries.append(entry)
+                    batch.offsets[key] = position
+            except JournalCorruptError as error:
+                self._stopped[key] = str(error)
+
+    def _clean(self, offsets: Mapping[str, Position]) -> None:
+        """Remove what quota and usage both have; at most every `CLEAN_SECONDS`."""
+        if time.monotonic() - self._cleaned_at < CLEAN_SECONDS:
+            return
+        self._cleaned_at = time.monotonic()
+        sweep(self._root, self._disk)
+        for name in incarnations(self._root):
+            try:
+                self._clean_one(self._root / name, offsets)
+            except (FareboxError, OSError) as error:
+                self._stopped[f"{name} removal"] = f"{self._root / name}: {error}"
+                self.report = msgspec.structs.replace(self.report, stopped=tuple(self._stopped.values()))
+
+    def _clean_one(self, directory: Path, offsets: Mapping[str, Position]) -> None:
+        name = directory.name
+        found = extents(directory)
+        shipped = offsets.get(name, START)
+        done = list(takewhile(lambda e: e.final and self._shipped(name, e, shipped, offsets), found))
+        if len(done) == len(found) and self._is_closed(name):
+            remove(directory, self._disk)
+            return
+        settled = self._settled_to(name) if done else START
+        for extent in done:
+            # The last one stays: only a successor's opening proves that what lay before it is not missing.
+            if extent is not found[-1] and extent.position <= settled:
+                remove_segment(directory, extent.header.segment, self._disk)
+
+    def _shipped(self, name: str, extent: Extent, shipped: Position, offsets: Mapping[str, Position]) -> bool:
+        left = offsets.get(_key(name, extent.header.segment))
+        return shipped >= extent.position and (left is None or left >= extent.position)
+
+
+def _begin(extent: Extent, at: Position) -> int:
+    return max(HEADER_BYTES, at.byte) if at.segment == extent.header.segment else HEADER_BYTES
+
+
+def _key(incarnation: str, segment: int) -> str:
+    """The offset of one damaged segment; '#' never stands in an incarnation."""
+    return f"{incarnation}#{segment}"
