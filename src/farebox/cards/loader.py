@@ -37,7 +37,7 @@ MARKS: Final = ("off", "3rd", "obs", "?", "own")
 CARD_BYTES_MAX: Final = 4 * 1024 * 1024
 """A card of 10,000 rows is about 2 MiB."""
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_.\-]{0,99}$")
-_SEGMENT = re.compile(r"^(?:\{[a-z_]+\}|\{\*\}|[A-Za-z0-9_.\-~!$&'()+,;=:@]+)$")
+_SEGMENT = re.compile(r"^(?:\{[A-Za-z_][A-Za-z0-9_]*\}|\{\*\}|(?:[A-Za-z0-9_.\-~!$&'()+,=:@]|%[0-9A-F]{2})+)$")
 _PACKAGED: Final = resources.files("farebox.cards")
 
 
@@ -101,7 +101,7 @@ class _Reader:
 
     def card(self) -> RateCard:
         root = self._root
-        if root.number("format") != FORMAT:
+        if root.number("format", default=0) != FORMAT:
             root.wrong("format", f"must be {FORMAT}, the only card format there is.")
         free_statuses = root.numbers("free_statuses")
         default = root.table("default_operation")
@@ -286,6 +286,8 @@ class _Reader:
             return ""
         path = row.text("path")
         segments = path.split("/")
+        if path == "/":
+            return path
         if segments[0] or len(segments) < 2 or not all(_SEGMENT.match(each) for each in segments[1:]):  # noqa: PLR2004 - "" and one more
             row.wrong(
                 "path", f'"{path}" is no template; write e.g. "/crm/{{version}}/{{module}}", no slash at the end.'

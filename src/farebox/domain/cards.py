@@ -181,10 +181,15 @@ class CompiledCard:
         """The operation of a call; never None and never raises.
 
         `path` is the normalised path without the query, `query` the raw query string without "?". A call that no row
-        lists is the card's default operation.
+        lists is the card's default operation. One slash at the end and path parameters (";...", RFC 3986 3.3) change
+        nothing: to many servers /x, /x/ and /x;a=1 are one resource, so they must cost the same.
         """
         segments = path.split("/")
         del segments[0]
+        if segments and not segments[-1]:
+            del segments[-1]
+        if ";" in path:
+            segments = [segment.partition(";")[0] for segment in segments]
         route = self._routes.find(method, segments, query)
         if route is None:
             return self._unlisted

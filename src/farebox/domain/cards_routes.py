@@ -1,8 +1,8 @@
 """Path templates as a tree: which value stands for a method, a path and the query parameters it names.
 
-A template is `/literal/{variable}/...`; `{version}` takes only v<digits>[.<digits>], `{*}` at the end takes one or
-more segments. In each place a literal beats `{version}`, that beats a variable, that beats `{*}`; a branch that leads
-nowhere is left again. The number of steps is bounded by the templates, whatever the path.
+A template is `/` alone or `/literal/{variable}/...`; `{version}` takes only v<digits>[.<digits>], `{*}` at the end takes
+one or more segments. In each place a literal beats `{version}`, that beats a variable, that beats `{*}`; a branch that
+leads nowhere is left again. The number of steps is bounded by the templates, whatever the path.
 """
 
 from __future__ import annotations
@@ -63,11 +63,12 @@ class Routes(Generic[T]):
 
         Between equals the first added wins, so add the dearer one first.
         """
-        segments = template.split("/")[1:]
+        segments = template.removesuffix("/").split("/")[1:]
+        takes_rest = segments[-1:] == ["{*}"]
         node = self._root
-        for segment in segments[:-1] if segments[-1] == "{*}" else segments:
+        for segment in segments[:-1] if takes_rest else segments:
             node = _child(node, segment)
-        table = node.tail if segments[-1] == "{*}" else node.here
+        table = node.tail if takes_rest else node.here
         route = Route(value, template, required_query, _index(segments, "{module}"), _index(segments, "{version}"))
         for method in methods:
             routes = (*table.get(method, ()), route)

@@ -1,0 +1,126 @@
+"""`farebox price`: what a call costs, and which line of which card says so."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from farebox.cli.places import JsonOption
+
+DEFAULT_CARD = "zoho-crm"
+
+
+def price(
+    *,
+    method: Annotated[str, typer.Argument(help="GET, POST, ...")],
+    target: Annotated[str, typer.Argument(help="The path with its query, or the whole address.")],
+    body: Annotated[
+        str | None, typer.Option("--body", metavar="FILE", help="The request's body; - is standard input.")
+    ] = None,
+    content_encoding: Annotated[
+        str, typer.Option("--content-encoding", help="The body's Content-Encoding; an encoded body costs the ceiling.")
+    ] = "",
+    status: Annotated[
+        int,
+        typer.Option("--status", min=0, max=599, help="The answer's status: gives the charge instead of the ceiling."),
+    ] = 0,
+    answer: Annotated[
+        str | None, typer.Option("--answer", metavar="FILE", help="The answer's body, for prices that depend on it.")
+    ] = None,
+    card: Annotated[str, typer.Option("--card", help="A packaged rate card or a card file.")] = DEFAULT_CARD,
+    json_output: JsonOption = False,
+) -> None:
+    """What a call costs: operation, module, quantities, credits, and the rule that says so."""
+    from farebox import cards
+    from farebox.domain import pricing
+    from farebox.domain.cards import CompiledCard
+
+    path, query = _path_and_query(target)
+    match = CompiledCard(cards.load(card)).match(method.upper(), path, query)
+    operation = match.operation
+    quote = pricing.quote(
+        match, query, _body(body, content_encoding, operation.price) if operation.needs_body else pricing.NO_BODY
+    )
+    amount, final = quote.ceiling, quote.exact
+    if status:
+        facts = cards.answer_facts(operation.price, _read(answer, "--answer")) if answer else None
+        amount, final = pricing.charge(quote, pricing.Answer(status, facts)).millicredits, True
+    report: dict[str, Any] = {
+        "card": card,
+        "operation": operation.name,
+        "title": operation.title,
+        "kind": str(operation.kind),
+        "module": quote.module,
+        "api_version": quote.api_version,
+        "path_template": quote.path_template,
+        "pool": quote.pool,
+        "quantities": quote.quantities,
+        "millicredits": amount,
+        "final": final,
+        "ceiling_millicredits": quote.ceiling,
+        "rule": quote.rule,
+        "source": operation.source,
+        "mark": operation.mark,
+        "note": operation.note,
+    }
+    print(json.dumps(report, indent=2, ensure_ascii=False) if json_output else _text(report))
+
+
+def _text(report: dict[str, Any]) -> str:
+    from farebox.domain.credits import text_of
+
+    quantities = ", ".join(f"{name} {value:,}" for name, value in report["quantities"].items())
+    lines = {
+        "Operation": f"{report['operation']} ({report['title']})",
+        "Module": report["module"] or "-",
+        "Pool": report["pool"],
+        "Quantities": quantities or "-",
+        "Credits": f"{text_of(report['millicredits'])} "
+        + ("(final)" if report["final"] else "(the ceiling; the answer decides)"),
+        "Rule": report["rule"],
+        "Note": report["note"],
+    }
+    return "\n".join(f"{name:<11} {value}" for name, value in lines.items() if value)
+
+
+def _body(body: str | None, content_encoding: str, rule: Any) -> Any:  # noqa: ANN401 - Price in, Body out, imported late
+    from farebox import cards
+    from farebox.config import GatewayConfig
+    from farebox.domain.pricing import NO_BODY, Unreadable
+
+    if body is None:
+        return NO_BODY
+    content = _read(body, "--body")
+    if content_encoding.strip().lower() not in ("", "identity"):
+        return Unreadable(f"Content-Encoding {content_encoding}")
+    limit = GatewayConfig().price_body_bytes_max
+    if len(content) > limit:
+        return Unreadable(f"larger than {limit:,} bytes")
+    return cards.body_facts(rule, content)
+
+
+def _read(name: str, option: str) -> bytes:
+    if name == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{name} cannot be read: {error.strerror}.", param_hint=option) from error
+
+
+def _path_and_query(target: str) -> tuple[str, str]:
+    """Path and query exactly as the gateway would match them, or the reason why it would refuse the target."""
+    from urllib.parse import urlsplit
+
+    from farebox.gateway.targets import HeadError, origin_form
+
+    try:
+        host = urlsplit(target).netloc
+        _, path, query = origin_form(target.encode(), host.encode())
+    except (HeadError, ValueError) as error:
+        raise typer.BadParameter(f"{target!r}: the gateway refuses it: {error}", param_hint="TARGET") from error
+    return path.decode(), query.decode()
