@@ -1,0 +1,122 @@
+"""Opening Farebox's SQLite files: schema versions, write-ahead logging, and errors that say what to do."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Final, Literal
+
+from farebox.errors import DataVersionError, QuotaUnavailableError
+
+APPLICATION_ID: Final = 0x46424F58  # "FBOX"
+BUSY_SECONDS: Final = 0.5
+"""How long a statement waits for another process's write before it gives up."""
+
+Mode = Literal["rwc", "rw", "ro"]
+
+
+def script(name: str) -> str:
+    """The text of a numbered schema script in quota/sql."""
+    return resources.files("farebox.quota").joinpath("sql", name).read_text(encoding="utf-8")
+
+
+def connect(path: Path, *, mode: Mode) -> sqlite3.Connection:
+    """A connection in autocommit mode; with "rwc" the file is created, else it must exist."""
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=256, check_same_thread=False
+    )
+    try:
+        if mode != "ro":
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def bring_up_to_date(connection: sqlite3.Connection, path: Path, scripts: Sequence[str]) -> None:
+    """Create or migrate the schema: `scripts[n]` takes a file from version n to n + 1, each in one transaction.
+
+    Raises `DataVersionError` for a file of a newer version or of another program. Safe to repeat.
+    """
+    if version_of(connection, path) == len(scripts):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = version_of(connection, path)
+        if version > len(scripts):
+            raise _newer(path, version, len(scripts))  # noqa: TRY301 - rolls back like any other trouble
+        for number in range(version, len(scripts)):
+            for statement in _statements(scripts[number]):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(scripts)}")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def require_version(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """For readers, who do not migrate: `DataVersionError` unless the file has exactly `version`."""
+    found = version_of(connection, path)
+    if found > version:
+        raise _newer(path, found, version)
+    if found < version:
+        raise DataVersionError(
+            f"{path} has data version {found}, this Farebox needs {version}. "
+            "Start `farebox serve`: it migrates the file."
+        )
+
+
+def version_of(connection: sqlite3.Connection, path: Path) -> int:
+    """The schema version of the file; 0 when it is new. Raises `DataVersionError` for another program's file."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    tables = int(connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+    if application != APPLICATION_ID and (version or tables):
+        raise DataVersionError(
+            f"{path} is a database of another program. Choose another data directory, or move that file away."
+        )
+    return version
+
+
+def _newer(path: Path, found: int, known: int) -> DataVersionError:
+    return DataVersionError(
+        f"{path} was written by a newer Farebox (data version {found}; this one knows up to {known}). "
+        "Nothing was changed. Install that newer version again, or restore the file from before the upgrade."
+    )
+
+
+def _statements(text: str) -> Iterator[str]:
+    statement = ""
+    for line in text.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+@contextmanager
+def unavailable(path: Path, what: str) -> Iterator[None]:
+    """Any trouble of SQLite inside becomes `QuotaUnavailableError`: `what` could not be done with `path`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise QuotaUnavailableError(f"{path} cannot be {what} now: {error}. {_advice(error)}") from error
+
+
+def _advice(error: sqlite3.Error) -> str:
+    text = str(error)
+    if "locked" in text or "busy" in text:
+        return "Another process holds it for longer than half a second; it is tried again."
+    if "readonly" in text or "unable to open" in text or "permission" in text:
+        return "Check that the file and its directory exist and are writable for this user; it is tried again."
+    if "full" in text:
+        return "Make room on that disk; it is tried again."
+    return "Check the disk and the file (`sqlite3 FILE 'PRAGMA integrity_check'`); it is tried again."
