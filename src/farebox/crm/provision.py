@@ -20,6 +20,26 @@ FIRST_SERIAL = 1_000_001
 USERS_SERIAL = 400_000
 USERS_MAX = 5_000
 
+SERVER_WORDS: dict[str, tuple[type, ...]] = {"name": (str,), "client_id": (str,), "client_secret": (str,)}
+ORGANISATION_WORDS: dict[str, tuple[type, ...]] = {
+    **SERVER_WORDS,
+    "product": (str,),
+    "edition": (str,),
+    "users": (int, list),
+    "refresh_token": (str,),
+    "app": (str,),
+    "redirect_uri": (str,),
+    "zgid": (int,),
+    "sample_records": (int,),
+    "seed": (int,),
+    "unique_fields": (dict,),
+}
+USER_WORDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("email", "first_name", "last_name", "status", "time_zone", "refresh_token"), (str,)),
+    **dict.fromkeys(("confirmed", "admin"), (bool,)),
+}
+"""What a seed file may say, and the types of the values."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserCredentials:
@@ -223,21 +243,34 @@ def load_seed(store: Store, path: Path) -> dict[str, list[dict[str, Any]]]:
 
 def _seed_one(store: Store, path: Path, kind: str, position: int, entry: object) -> dict[str, Any] | None:
     where = f"{path}: {kind}[{position}]"
-    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-        raise StoreError(f"{where} must be an object with at least a name.")
-    client_id = entry.get("client_id")
+    values = _typed(entry, ORGANISATION_WORDS if kind == "organisations" else SERVER_WORDS, where)
     with store.reading() as db:
-        if client_id is not None and tokens.find_client(db, client_id) is not None:
+        if "client_id" in values and tokens.find_client(db, values["client_id"]) is not None:
             return None
-    values = dict(entry)
+    if isinstance(values.get("users"), list):
+        each = enumerate(values["users"])
+        values["users"] = [UserSeed(**_typed(user, USER_WORDS, f"{where}.users[{n}]", "email")) for n, user in each]
     try:
-        if isinstance(values.get("users"), list):
-            values["users"] = tuple(UserSeed(**each) for each in values["users"])
         if kind == "resource_servers":
             return asdict(create_resource_server(store, **values))
         return create_organisation(store, **values).as_dict()
-    except (TypeError, StoreError) as error:
+    except StoreError as error:
         raise StoreError(f"{where}: {error}") from error
+
+
+def _typed(
+    entry: object, words: Mapping[str, tuple[type, ...]], where: str, mandatory: str = "name"
+) -> dict[str, Any]:
+    """The entry as it is, if it is an object that has the mandatory word and known ones of the right type."""
+    if not isinstance(entry, dict) or mandatory not in entry:
+        raise StoreError(f"{where} must be an object with at least {mandatory!r}.")
+    for word, value in entry.items():
+        if word not in words:
+            raise StoreError(f"{where}: unknown word {word!r}; known are {', '.join(words)}.")
+        if not isinstance(value, words[word]) or (isinstance(value, bool) and bool not in words[word]):
+            expected = " or ".join(kind.__name__ for kind in words[word])
+            raise StoreError(f"{where}: {word} must be {expected}, not {value!r}.")
+    return dict(entry)
 
 
 def _read_seed(path: Path) -> tuple[list[Any], list[Any]]:

@@ -17,7 +17,7 @@ OPERATIONS = {
     "update": frozenset({"update"}),
     "delete": frozenset({"delete"}),
 }
-GROUPS = ("modules", "settings", "users", "org", "bulk", "notifications", "coql.READ", "files")
+GROUPS = ("modules", "settings", "users", "org", "bulk", "notifications", "coql.READ")
 
 
 def everything(product: str) -> str:
