@@ -37,6 +37,29 @@ Released = Callable[[bool], None]
 Pending = tuple[bytes, Entry, Released | None]
 
 
+class Attempt:
+    """Something that may fail, tried again with back-off; `trouble` says why it last did."""
+
+    def __init__(self) -> None:
+        self.trouble: str | None = None
+        self._at = 0.0
+        self._wait = RETRY_SECONDS_MIN
+
+    def due(self) -> bool:
+        """Whether it may be tried now."""
+        return time.monotonic() >= self._at
+
+    def failed(self, trouble: str) -> None:
+        """Not again before the back-off is over."""
+        self.trouble = trouble
+        self._at = time.monotonic() + self._wait
+        self._wait = min(2 * self._wait, RETRY_SECONDS_MAX)
+
+    def worked(self) -> None:
+        """All is well."""
+        self.trouble, self._at, self._wait = None, 0.0, RETRY_SECONDS_MIN
+
+
 class Group(msgspec.Struct, frozen=True):
     """What became of a group: `position` is its end, or None when it failed and its answers must not be sent."""
 
@@ -74,9 +97,8 @@ class Committer:
         """`appended + reserved` may grow up to here; -1 while there is no working segment."""
         self.used = 0
         """Bytes of all journals under the root, when last looked at."""
-        self.trouble: str | None = None
-        """Why there is no working segment, or no further one; None when all is well."""
         self.position = START
+        self.opening, self.preparing = Attempt(), Attempt()
         self._root, self._directory = root, root / first.incarnation
         self._first, self._limits, self._disk, self._done = first, limits, disk, done
         self._queue: queue.SimpleQueue[list[Pending] | None] = queue.SimpleQueue()
@@ -85,10 +107,13 @@ class Committer:
         self._next_segment = 1
         self._end = START
         self._processed = 0
-        self._retry_at = 0.0
-        self._retry_after = RETRY_SECONDS_MIN
         self._looked_at = 0.0
         self._thread = threading.Thread(target=self._run, name="farebox-journal", daemon=True)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why there is no working segment, or else no further one; None when all is well."""
+        return self.opening.trouble or self.preparing.trouble
 
     # -- the loop's side -------------------------------------------------------------------------------------------
 
@@ -123,14 +148,14 @@ class Committer:
             self._seal_for_good()
         except BaseException as error:  # a bug must refuse calls, not leave them waiting
             self.capacity = -1
-            self.trouble = f"the commit thread ended: {error!r}"
+            self.opening.failed(f"the commit thread ended: {error!r}")
             self._fail_all_that_comes()
             raise
 
     def _take(self) -> tuple[list[Pending], bool]:
         """All that was handed over since, waiting for the first up to a tick; and whether to stop."""
         taken: list[Pending] = []
-        wait = TICK_SECONDS if self.trouble is None else self._retry_after
+        wait = TICK_SECONDS if self.trouble is None else RETRY_SECONDS_MIN
         try:
             item = self._queue.get(timeout=wait)
             while item is not None:
@@ -184,7 +209,7 @@ class Committer:
         """After any failure: seal at the durable offset; the file is never written or synced again."""
         self._tail = None
         self.capacity = -1
-        self.trouble = f"writing segment {tail.header.segment} failed: {error.strerror or error}"
+        self.opening.trouble = f"writing segment {tail.header.segment} failed: {error.strerror or error}"
         with contextlib.suppress(OSError):  # the next segment's opening says the same, durably
             tail.seal()
         tail.close()
@@ -198,17 +223,18 @@ class Committer:
         self._open_next()
 
     def _open_next(self) -> None:
-        """Have a working segment if one can be had now; keeps to the back-off after failures."""
-        if time.monotonic() < self._retry_at:
+        """Have a working segment if one can be had now; keeps to the back-off after failures.
+
+        A prepared one is opened whatever preparing another came to: that is the room calls have reserved.
+        """
+        if not self.opening.due() or not (self._ready or self._try_prepare()):
             return
         try:
-            if not self._ready:
-                self._prepare()
             self._tail = self._open(self._ready.popleft())
         except OSError as error:
-            self._failed(f"opening a segment failed: {error.strerror or error}")
+            self.opening.failed(f"opening a segment failed: {error.strerror or error}")
         else:
-            self._worked()
+            self.opening.worked()
         self._count()
 
     def _open(self, segment: int) -> Tail:
@@ -228,19 +254,27 @@ class Committer:
 
     def _keep_ready(self) -> None:
         """A working segment, and beyond what is asked for one whole segment more."""
-        now = time.monotonic()
-        if now - self._looked_at > TICK_SECONDS:
+        if time.monotonic() - self._looked_at > TICK_SECONDS:
             self._look()
         if self._tail is None:
             self._open_next()
-        while now >= self._retry_at and self._room() - self._asked() < self._limits.segment_room:
-            try:
-                self._prepare()
-            except OSError as error:
-                self._failed(f"preparing a segment failed: {error.strerror or error}")
+        while self._room() - self._asked() < self._limits.segment_room:
+            if not self._try_prepare():
                 break
-            self._worked()
+        else:
+            self.preparing.worked()
         self._count()
+
+    def _try_prepare(self) -> bool:
+        if not self.preparing.due():
+            return False
+        try:
+            self._prepare()
+        except OSError as error:
+            self.preparing.failed(f"preparing a segment failed: {error.strerror or error}")
+            return False
+        self.preparing.worked()
+        return True
 
     def _asked(self) -> int:
         return self.appended + self.reserved - self._processed
@@ -255,15 +289,6 @@ class Committer:
     def _look(self) -> None:
         self.used = bytes_used(self._root)
         self._looked_at = time.monotonic()
-
-    def _failed(self, trouble: str) -> None:
-        self.trouble = trouble
-        self._retry_at = time.monotonic() + self._retry_after
-        self._retry_after = min(2 * self._retry_after, RETRY_SECONDS_MAX)
-
-    def _worked(self) -> None:
-        self.trouble = None
-        self._retry_after = RETRY_SECONDS_MIN
 
     def _header(self, segment: int) -> Header:
         return msgspec.structs.replace(self._first, segment=segment)

@@ -29,6 +29,7 @@ JOURNAL_BYTES_MAX: Final = 4 << 30
 ENTRY_BYTES_MAX: Final = 4096
 """An entry of an ordinary call has about 200 bytes; names from callers are bounded where they come in."""
 ENTRY_BYTES_MIN: Final = 512
+ASK_SECONDS: Final = 0.01
 ENTRIES_PER_CALL: Final = 2
 """A charge and its close."""
 
@@ -87,13 +88,11 @@ class JournalWriter:
         committer = self._committer
         reserved = committer.reserved + self._call_bytes
         wanted = committer.appended + reserved
-        if wanted > committer.capacity:
-            self._refuse()
+        if wanted > committer.capacity - self._limits.segment_room // 2:
+            self._ask_for_more()
+            if wanted > committer.capacity:
+                self._refuse()
         committer.reserved = reserved
-        if wanted > committer.capacity - self._limits.segment_room // 2 and not self._asked_for_more:
-            self._asked_for_more = True
-            committer.hand_over([])
-            self._loop.call_later(0.1, self._may_ask_again)
 
     def unreserve(self) -> None:
         """The call appends nothing more: its last entry was appended, or it never reached the upstream."""
@@ -158,6 +157,13 @@ class JournalWriter:
     def warning(self) -> bool:
         """Half of `journal_bytes_max` is in use: quota or usage does not keep up, or is down."""
         return self.bytes_used * 2 > self._limits.journal
+
+    def _ask_for_more(self) -> None:
+        """Wake the thread for another segment, at most every `ASK_SECONDS`."""
+        if not self._asked_for_more:
+            self._asked_for_more = True
+            self._committer.hand_over([])
+            self._loop.call_later(ASK_SECONDS, self._may_ask_again)
 
     def _may_ask_again(self) -> None:
         self._asked_for_more = False
