@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,7 +65,7 @@ def add_org(
     with _directory(data) as directory:
         directory.add_org(org, name=name or org, time_zone=time_zone)
         if bought:
-            directory.subscribe(org, **bought)
+            bought(directory, org)
     _say(json_output, {"org": org, "name": name or org}, f"Organisation {org} added.")
 
 
@@ -90,7 +90,7 @@ def set_org(
     with _directory(data) as directory:
         directory.set_org(org, name=name, time_zone=time_zone)
         if bought:
-            directory.subscribe(org, **bought)
+            bought(directory, org)
     _say(json_output, {"org": org}, f"Organisation {org} changed; in force everywhere within two seconds.")
 
 
@@ -110,6 +110,29 @@ def suspend(
         {"org": org, "suspended": not resume},
         f"Organisation {org} {'goes on' if resume else 'is suspended'}.",
     )
+
+
+@_org.command("credential")
+def credential(
+    org: OrgArgument,
+    *,
+    upstream: Annotated[str, typer.Option("--upstream", help="Its name in farebox.toml. Default: all.")] = "",
+    authorization: Annotated[
+        str,
+        typer.Option(
+            "--authorization",
+            prompt="Authorization",
+            hide_input=True,
+            help='The whole value, e.g. "Bearer abc"; empty removes it.',
+        ),
+    ],
+    data: DataOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """What is sent upstream as Authorization when a caller came with a Farebox key of this organisation."""
+    with _directory(data) as directory:
+        directory.set_upstream_credential(org, upstream=upstream, authorization=authorization or None)
+    _say(json_output, {"org": org, "upstream": upstream, "set": bool(authorization)}, f"Credential of {org} changed.")
 
 
 @_org.command("list")
@@ -277,23 +300,24 @@ def _directory(data: Path | None) -> Iterator[Directory]:
         directory.close()
 
 
-def _bought(card: str, plan: str, users: int, base: int | None, addon: int) -> dict[str, object]:
-    """A subscription's fields, checked against the card: unknown cards and plans are found here, not by a caller."""
+def _bought(card: str, plan: str, users: int, base: int | None, addon: int) -> Callable[[Directory, str], None]:
+    """How to enter a subscription, checked against its card: unknown cards and plans are found here, not by a caller."""
     from farebox import cards
     from farebox.domain.credits import credits_of
 
     rates = cards.load(card)
-    return {
-        "product": rates.product,
-        "card": card,
-        "plan": rates.plan(plan).name,
-        "users": users,
-        "base": None if base is None else credits_of(base),
-        "addon": credits_of(addon),
-    }
+    found = rates.plan(plan).name
+
+    def enter(directory: Directory, org: str) -> None:
+        own_base = None if base is None else credits_of(base)
+        directory.subscribe(
+            org, rates.product, card=card, plan=found, users=users, base=own_base, addon=credits_of(addon)
+        )
+
+    return enter
 
 
-def _require_known(known: bool, org: str) -> None:  # noqa: FBT001 - one fact, one name
+def _require_known(known: bool, org: str) -> None:
     from farebox.errors import UnknownNameError
 
     if not known:

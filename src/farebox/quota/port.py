@@ -26,7 +26,10 @@ class Gateway(msgspec.Struct, frozen=True, array_like=True):
 
 
 class AccountSync(msgspec.Struct, frozen=True, array_like=True):
-    """One account's part of a sync. It accounts fully for (incarnation, account): all not named here is given up."""
+    """One account's part of a sync. It accounts fully for (incarnation, account): all not named here is given up.
+
+    Accounts that are not part of a sync keep what they have, until their own expiry.
+    """
 
     org: str
     product: str
