@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from farebox.cli.places import JsonOption
+
+if TYPE_CHECKING:
+    from farebox.domain.cards import RateCard
+    from farebox.domain.plans import Allowance
 
 USERS_MAX = 10_000_000
 CREDITS_MAX = 10**12
@@ -29,7 +33,7 @@ def allowance(
     """The credits of a plan in any 24 hours: base + users x per user + add-on, at most the cap."""
     from farebox import cards
     from farebox.domain import plans
-    from farebox.domain.credits import credits_of
+    from farebox.domain.credits import credits_of, text_of
 
     rates = cards.load(card)
     chosen = rates.plan(plan)
@@ -54,25 +58,30 @@ def allowance(
             "addon": _number(made.addon),
             "cap": None if made.cap is None else _number(made.cap),
             "formula": _formula(made),
-            "addon_usd_per_day_max": plans.addon_cost_microdollars(rates.addon_slabs, made.addon) / 1_000_000,
+            "addon_usd_per_day_max": _dollars(rates, made),
             "source": plan_pool.source,
             "mark": plan_pool.mark,
         }
         print(json.dumps(report, indent=2))
         return
-    print(f"{_formula(made)} credits in any 24 hours ({chosen.title}, {pool or rates.pools[0].name})")
+    print(f"{text_of(made.total)} credits in any 24 hours ({chosen.title}, {made.pool})")
+    print(f"= {_formula(made)}")
     if made.addon and rates.addon_slabs:
-        dollars = plans.addon_cost_microdollars(rates.addon_slabs, made.addon) / 1_000_000
-        print(f"The add-on, fully used, costs {dollars:,.2f} USD a day.")
+        print(f"The add-on, fully used, costs {_dollars(rates, made):,.2f} USD a day.")
     print(f"[{plan_pool.mark}] {plan_pool.source}")
 
 
-def _formula(made: object) -> str:
+def _dollars(rates: RateCard, made: Allowance) -> float:
+    """What the add-on costs when all of it is used that the cap leaves room for."""
+    from farebox.domain.plans import addon_cost_microdollars
+
+    return addon_cost_microdollars(rates.addon_slabs, made.total - made.plan_part) / 1_000_000
+
+
+def _formula(made: Allowance) -> str:
     """The sum in figures: 50,000 + 10 x 250 = 52,500, below the cap of 100,000."""
     from farebox.domain.credits import text_of
-    from farebox.domain.plans import Allowance
 
-    assert isinstance(made, Allowance)
     addon = f" + {text_of(made.addon)} add-on" if made.addon else ""
     summed = made.base + made.users * made.per_user + made.addon
     text = f"{text_of(made.base)} + {made.users:,} x {text_of(made.per_user)}{addon} = {text_of(summed)}"

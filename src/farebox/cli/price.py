@@ -16,8 +16,8 @@ DEFAULT_CARD = "zoho-crm"
 
 def price(
     *,
-    method: Annotated[str, typer.Argument(help="GET, POST, ...")],
-    target: Annotated[str, typer.Argument(help="The path with its query, or the whole address.")],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="GET, POST, ...")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The path with its query, or the whole address.")],
     body: Annotated[
         str | None, typer.Option("--body", metavar="FILE", help="The request's body; - is standard input.")
     ] = None,

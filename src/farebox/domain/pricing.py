@@ -105,6 +105,8 @@ def quote(match: Match, query: str, body: Body) -> Quote:
     quantities: dict[str, int] = {}
     if operation.kind is Kind.METERED:
         ceiling, exact, quantities = _priced(operation.price, query, body)
+        for name in operation.required_query:
+            quantities[name] = 1
         if not module and isinstance(body, BodyFacts):
             module = body.module
     return Quote(
