@@ -17,7 +17,7 @@ from farebox.domain.identity import Account
 from farebox.quota import clock, protocol, sqlite_file
 from farebox.quota.port import AccountView, Alarm, AllowanceOf, Position, SyncReply, SyncRequest
 from farebox.quota.sqlite_sync import Booking
-from farebox.quota.sqlite_view import SpendReader, read_clock
+from farebox.quota.sqlite_view import SpendReader, read_clock, read_life
 
 SCRIPTS = ("spend_1.sql",)
 
@@ -82,7 +82,7 @@ class SqliteQuotaStore:
         """See `QuotaStore.sync`."""
         request_hash = protocol.hash_of(request)
         with self._transaction() as db:
-            life_id, life = _life(db, request.gateway.incarnation)
+            life_id, life = read_life(db, request.gateway.incarnation)
             kept = protocol.kept_reply(request, life, request_hash)
             if kept is not None:
                 return kept
@@ -128,17 +128,17 @@ class SqliteQuotaStore:
     def settled_to(self, incarnation: str) -> Position:
         """See `QuotaStore.settled_to`. Raises `QuotaUnavailableError`."""
         with self._reader() as reader:
-            return _life(reader.connection, incarnation)[1].settled_to
+            return read_life(reader.connection, incarnation)[1].settled_to
 
     def sequence_of(self, incarnation: str) -> int:
         """See `QuotaStore.sequence_of`. Raises `QuotaUnavailableError`."""
         with self._reader() as reader:
-            return _life(reader.connection, incarnation)[1].sequence
+            return read_life(reader.connection, incarnation)[1].sequence
 
     def is_closed(self, incarnation: str) -> bool:
         """See `QuotaStore.is_closed`. Raises `QuotaUnavailableError`."""
         with self._reader() as reader:
-            return _life(reader.connection, incarnation)[1].closed
+            return read_life(reader.connection, incarnation)[1].closed
 
     def view(self, account: Account) -> AccountView:
         """See `QuotaStore.view`. Raises `QuotaUnavailableError`."""
@@ -158,18 +158,6 @@ class SqliteQuotaStore:
     def close(self) -> None:
         """Close the file."""
         self._drop_connection()
-
-
-def _life(db: sqlite3.Connection, incarnation: str) -> tuple[int | None, protocol.Life]:
-    row = db.execute(
-        "SELECT id, sequence, request_hash, reply, settled_segment, settled_byte, closed"
-        " FROM incarnations WHERE incarnation = ?",
-        (incarnation,),
-    ).fetchone()
-    if row is None:
-        return None, protocol.Life()
-    life_id, sequence, request_hash, reply, segment, byte, closed = row
-    return life_id, protocol.Life(sequence, request_hash, reply, Position(segment, byte), bool(closed))
 
 
 def _begin_life(db: sqlite3.Connection, request: SyncRequest) -> int:

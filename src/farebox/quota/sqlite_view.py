@@ -12,8 +12,8 @@ from farebox.domain import window
 from farebox.domain.identity import Account
 from farebox.domain.instants import oldest_counting_second
 from farebox.domain.window import Row
-from farebox.quota import clock, sqlite_file
-from farebox.quota.port import AccountView, Alarm, AllowanceOf
+from farebox.quota import clock, protocol, sqlite_file
+from farebox.quota.port import AccountView, Alarm, AllowanceOf, Position
 
 SPEND_VERSION: Final = 1
 """Data version of the spend file: the number of its schema scripts."""
@@ -26,6 +26,19 @@ def read_clock(db: sqlite3.Connection) -> clock.Anchor | None:
     """The anchor of the store's time; None in a new file."""
     row = db.execute("SELECT boot_id, boottime, store_time, wall_ahead FROM clock").fetchone()
     return clock.Anchor(*row) if row else None
+
+
+def read_life(db: sqlite3.Connection, incarnation: str) -> tuple[int | None, protocol.Life]:
+    """What is known of an incarnation, with its row's id; an empty life and None for one never heard of."""
+    row = db.execute(
+        "SELECT id, sequence, request_hash, reply, settled_segment, settled_byte, closed"
+        " FROM incarnations WHERE incarnation = ?",
+        (incarnation,),
+    ).fetchone()
+    if row is None:
+        return None, protocol.Life()
+    life_id, sequence, request_hash, reply, segment, byte, closed = row
+    return life_id, protocol.Life(sequence, request_hash, reply, Position(segment, byte), bool(closed))
 
 
 def oldest_rows(db: sqlite3.Connection, account: int, oldest: int, credits_missing: int) -> list[Row]:
@@ -165,6 +178,21 @@ class SpendFile:
         """See `QuotaStore.alarms`."""
         with self._reader() as reader:
             return reader.alarms()
+
+    def settled_to(self, incarnation: str) -> Position:
+        """See `QuotaStore.settled_to`."""
+        with self._reader() as reader:
+            return read_life(reader.connection, incarnation)[1].settled_to
+
+    def is_closed(self, incarnation: str) -> bool:
+        """See `QuotaStore.is_closed`."""
+        with self._reader() as reader:
+            return read_life(reader.connection, incarnation)[1].closed
+
+    def now(self) -> int:
+        """See `QuotaStore.now`."""
+        with self._reader() as reader:
+            return reader.now()
 
     @contextmanager
     def _reader(self) -> Iterator[SpendReader]:
