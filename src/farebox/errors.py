@@ -138,3 +138,9 @@ class PasswordUnfitError(FareboxError):
     """A password is too short or too long."""
 
     code = "PASSWORD_UNFIT"
+
+
+class ConsoleBusyError(FareboxError):
+    """As many pages as the console keeps up to date are open already."""
+
+    code = "CONSOLE_BUSY"

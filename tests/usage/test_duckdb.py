@@ -59,7 +59,7 @@ def test_a_charge_counts_for_24_hours_and_at_most_one_second_more(usage: DuckdbU
     last_counting = Instant(NOON + WINDOW_SECONDS * MICROSECONDS + 999_999)
     assert usage.totals(ACME, at=last_counting).credits == 1_000
     assert usage.totals(ACME, at=Instant(last_counting + 1)).credits == 0
-    assert usage.breakdown(ACME, Dimension.USER, at=Instant(last_counting + 1)) == ()
+    assert usage.breakdown(ACME, Dimension.USER, at=Instant(last_counting + 1)).lines == ()
 
 
 def test_a_close_corrects_its_charge_by_being_added(usage: DuckdbUsage, make_entry: MakeEntry) -> None:
@@ -74,21 +74,22 @@ def test_a_breakdown_has_a_line_per_value_and_its_sums_are_the_totals(
         kind=REFUSALS, user="u2", credits=0, calls=0, refusals=40, outcome=REFUSED, reason="allowance", stamp=NOON - 5
     )
     usage.load([make_entry(credits=5_000), make_entry(user=""), make_entry(user="u2"), refused], {})
-    lines = usage.breakdown(ACME, Dimension.USER, at=NOON)
-    assert lines == (
+    breakdown = usage.breakdown(ACME, Dimension.USER, at=NOON)
+    assert breakdown.lines == (
         UsageLine(value="u1", calls=1, credits=5_000, refusals=0),
         UsageLine(value="u2", calls=1, credits=1_000, refusals=40),
         UsageLine(value="", calls=1, credits=1_000, refusals=0),
     )
     totals = usage.totals(ACME, at=NOON)
+    assert breakdown.totals == totals
     assert totals == UsageTotals(calls=3, credits=7_000, refusals=40, last_refusal=Instant(NOON - 5))
-    assert sum(line.credits for line in lines) == totals.credits
+    assert sum(line.credits for line in breakdown.lines) == totals.credits
 
 
 @pytest.mark.parametrize("dimension", list(Dimension))
 def test_every_dimension_can_be_asked_for(usage: DuckdbUsage, make_entry: MakeEntry, dimension: Dimension) -> None:
     usage.load([make_entry(function="f", task="t")], {})
-    assert len(usage.breakdown(ACME, dimension, at=NOON)) == 1
+    assert len(usage.breakdown(ACME, dimension, at=NOON).lines) == 1
 
 
 def test_another_org_product_or_pool_is_never_counted(usage: DuckdbUsage, make_entry: MakeEntry) -> None:
@@ -130,6 +131,6 @@ def test_a_file_of_a_newer_farebox_is_refused_untouched(path: Path) -> None:
 
 def test_the_largest_spender_comes_first_and_lines_are_bounded(usage: DuckdbUsage, make_entry: MakeEntry) -> None:
     usage.load([make_entry(user=f"u{n:05}", credits=n) for n in range(10_050)], {})
-    lines = usage.breakdown(ACME, Dimension.USER, at=NOON)
+    lines = usage.breakdown(ACME, Dimension.USER, at=NOON).lines
     assert len(lines) == 10_000
     assert lines[0].value == "u10049"

@@ -23,7 +23,7 @@ from farebox.errors import DataDirectoryError, DataVersionError, UsageUnavailabl
 from farebox.journal.position import Position
 from farebox.journal.records import Entry
 from farebox.usage import rows
-from farebox.usage.port import BREAKDOWN_LINES_MAX, Dimension, UsageLine, UsageTotals
+from farebox.usage.port import BREAKDOWN_LINES_MAX, Breakdown, Dimension, UsageLine, UsageTotals
 
 SCHEMA_VERSION: Final = 1
 THREADS_MAX: Final = 2
@@ -75,23 +75,19 @@ class DuckdbUsage:
     def totals(self, account: Account, *, at: Instant) -> UsageTotals:
         """The account's sums over the window that ends at `at`."""
         with self._asking() as cursor:
-            found = cursor.execute(_sql("totals"), _window(account, at)).fetchone()
-        assert found is not None, "an aggregate without GROUP BY has one row"
-        calls, credits_, refusals, unleased, last_refusal = found
-        return UsageTotals(
-            calls=calls,
-            credits=credits_,
-            refusals=refusals,
-            unleased=unleased,
-            last_refusal=Instant(last_refusal) if last_refusal else None,
-        )
+            return _totals(cursor, _window(account, at))
 
-    def breakdown(self, account: Account, dimension: Dimension, *, at: Instant) -> tuple[UsageLine, ...]:
-        """The same sums per value of `dimension`, largest spender first."""
+    def breakdown(self, account: Account, dimension: Dimension, *, at: Instant) -> Breakdown:
+        """Totals and lines from one snapshot, largest spender first."""
         question = _sql("by_dimension").replace("{dimension}", f'"{Dimension(dimension).value}"')
+        window = _window(account, at)
         with self._asking() as cursor:
-            found = cursor.execute(question, _window(account, at) | {"lines_max": BREAKDOWN_LINES_MAX}).fetchall()
-        return tuple(UsageLine(value=v, calls=n, credits=c, refusals=r) for v, n, c, r in found)
+            cursor.begin()
+            totals = _totals(cursor, window)
+            found = cursor.execute(question, window | {"lines_max": BREAKDOWN_LINES_MAX}).fetchall()
+            cursor.commit()
+        lines = tuple(UsageLine(value=v, calls=n, credits=c, refusals=r) for v, n, c, r in found)
+        return Breakdown(totals=totals, lines=lines)
 
     def loads(self) -> int:
         """Grows with every load that added entries."""
@@ -123,6 +119,19 @@ class DuckdbUsage:
                 f"the usage store did not answer ({error}); the journal keeps everything, so nothing is lost: "
                 "check free disk space and `console.usage_memory`"
             ) from error
+
+
+def _totals(cursor: duckdb.DuckDBPyConnection, window: dict[str, Any]) -> UsageTotals:
+    found = cursor.execute(_sql("totals"), window).fetchone()
+    assert found is not None, "an aggregate without GROUP BY has one row"
+    calls, credits_, refusals, unleased, last_refusal = found
+    return UsageTotals(
+        calls=calls,
+        credits=credits_,
+        refusals=refusals,
+        unleased=unleased,
+        last_refusal=Instant(last_refusal) if last_refusal else None,
+    )
 
 
 def _window(account: Account, at: Instant) -> dict[str, Any]:

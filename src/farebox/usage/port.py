@@ -53,6 +53,14 @@ class UsageLine:
     refusals: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breakdown:
+    """One dimension of an account's window. The lines add up to `totals` unless more than BREAKDOWN_LINES_MAX exist."""
+
+    totals: UsageTotals
+    lines: tuple[UsageLine, ...]
+
+
 class UsageStore(Protocol):
     """What was spent. Safe to use from several threads of the one process that owns it."""
 
@@ -71,8 +79,8 @@ class UsageStore(Protocol):
         """Sums over the account's entries whose stamp second still counts at `at` (the quota store's time)."""
         ...
 
-    def breakdown(self, account: Account, dimension: Dimension, *, at: Instant) -> tuple[UsageLine, ...]:
-        """The same sums per value of `dimension`, largest spender first, at most BREAKDOWN_LINES_MAX lines."""
+    def breakdown(self, account: Account, dimension: Dimension, *, at: Instant) -> Breakdown:
+        """Totals and lines of one and the same state; largest spender first, at most BREAKDOWN_LINES_MAX lines."""
         ...
 
     def loads(self) -> int:

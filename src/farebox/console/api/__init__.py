@@ -1,0 +1,1 @@
+"""The same figures as JSON, under /api/v1."""

@@ -1,0 +1,93 @@
+"""The API Dashboard as fragments: the page is made of them, and live updates replace those that changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jinja2
+
+from farebox.console.figures import Level, UserLine
+from farebox.console.pages.chart import chart_of
+from farebox.console.readings import Reading
+from farebox.console.words import sentence, zone_named
+from farebox.domain.cards import Kind, RateCard
+
+FRAGMENTS: Final = ("sentence", "notice", "storage", "returns", "users")
+LINES_SHOWN_MAX: Final = 500
+"""Users in the table; the rest are one line, and all of them are in the JSON API."""
+
+SPOKEN: Final = "spoken"
+SPOKEN_SECONDS: Final = 30
+"""How often a screen reader is told the sentence again: an utterance per charge would drown everything else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guide:
+    """What a first call looks like for this card."""
+
+    gateway_url: str
+    path: str
+
+
+def fragments_of(reading: Reading, *, templates: jinja2.Environment, guide: Guide) -> dict[str, str]:
+    """The HTML of each fragment, and the page's title."""
+    values = _values(reading, guide)
+    made = {name: templates.get_template(f"fragments/{name}.html").render(values) for name in FRAGMENTS}
+    made["title"] = values["title"]
+    return made
+
+
+def guide_for(card: RateCard, gateway_url: str) -> Guide:
+    """The first plain GET of the card whose path needs nothing but a version."""
+    for operation in card.operations:
+        plain = operation.path.replace("{version}", "v8" if card.product == "crm" else "v2")
+        if "GET" in operation.methods and operation.kind is Kind.METERED and plain and not set("{*") & set(plain):
+            return Guide(gateway_url=gateway_url, path=plain)
+    return Guide(gateway_url=gateway_url, path="/")
+
+
+def _values(reading: Reading, guide: Guide) -> dict[str, Any]:
+    zone = zone_named(reading.org.time_zone)
+    storage, consumption = reading.storage, reading.consumption
+    said = sentence(reading, zone)
+    lines = consumption.lines if consumption else ()
+    hidden = lines[LINES_SHOWN_MAX:]
+    return {
+        "reading": reading,
+        "now": reading.at,
+        "zone": zone,
+        "sentence": said,
+        "title": f"{storage.percent} % used" if storage else "API Dashboard",
+        "storage": storage,
+        "allowance": reading.allowance,
+        "state": _state(reading),
+        "consumption": consumption,
+        "lines": lines[:LINES_SHOWN_MAX],
+        "hidden_users": len(hidden),
+        "hidden_calls": sum(line.calls for line in hidden),
+        "hidden_credits": sum(line.credits for line in hidden) + (consumption.others if consumption else 0),
+        "hidden_refusals": sum(line.refusals for line in hidden),
+        "top": _top(lines),
+        "chart": chart_of(storage.hours, at=storage.at, zone=zone) if storage else None,
+        "guide": guide,
+    }
+
+
+def _state(reading: Reading) -> str:
+    """Which one thing the page has to say first; the users' section says by itself when it is behind."""
+    storage = reading.storage
+    if reading.quota_lost_at is not None:
+        return "lost"
+    assert storage is not None, "quota was read"
+    if storage.level is not Level.CALM:
+        return storage.level.name.lower()
+    spent = reading.consumption.totals if reading.consumption else None
+    if storage.used == 0 and storage.held == 0 and spent is not None and spent.calls == 0 and spent.refusals == 0:
+        return "empty"
+    return "calm"
+
+
+def _top(lines: tuple[UserLine, ...]) -> UserLine | None:
+    spender = max(lines, key=lambda line: line.credits, default=None)
+    return spender if spender is not None and spender.credits > 0 else None

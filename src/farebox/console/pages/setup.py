@@ -1,0 +1,163 @@
+"""Setup > Data Administration > Storage: the API Dashboard, its live updates, and how credits are calculated."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import HTMLResponse, RedirectResponse, StreamingResponse
+
+from farebox.console.auth import Login
+from farebox.console.doors import NotSignedInError
+from farebox.console.live import Live
+from farebox.console.pages.dashboard import SPOKEN, SPOKEN_SECONDS
+from farebox.console.parts import Parts
+from farebox.console.places import NotHereError, Place, place_of, visible_orgs
+from farebox.console.words import zone_named
+from farebox.domain.cards import Kind, Operation, RateCard
+from farebox.errors import UnknownNameError
+
+DASHBOARD: Final = "/setup/storage/api-dashboard"
+PRICES: Final = "/setup/storage/how-credits-are-calculated"
+MARK_WORDS: Final = {
+    "off": "an official page says so",
+    "3rd": "a third party's reading of an official page",
+    "obs": "measured with a real client",
+    "?": "not confirmed, or sources disagree",
+    "own": "set in this rate card",
+}
+
+
+def router(parts: Parts, live: Live) -> APIRouter:
+    """The routes of the setup pages."""
+    routes = APIRouter(include_in_schema=False)
+
+    def placed(request: Request) -> tuple[Login, Place]:
+        login = parts.doors.person(request)
+        query = request.query_params
+        return login, place_of(
+            parts.orgs, login, org=query.get("org"), product=query.get("product"), pool=query.get("pool")
+        )
+
+    @routes.get("/")
+    def home() -> RedirectResponse:
+        return RedirectResponse(DASHBOARD, status_code=303)
+
+    @routes.get(DASHBOARD)
+    def dashboard(request: Request) -> HTMLResponse:
+        login, place = placed(request)
+        reading = parts.reading(place)
+        values = {
+            **_frame(parts, request, login, place, here=DASHBOARD),
+            "fragments": parts.fragments(place),
+            "zone": zone_named(place.org.time_zone),
+            "now": reading.at,
+        }
+        return HTMLResponse(parts.templates.get_template("dashboard.html").render(values))
+
+    @routes.get(f"{DASHBOARD}/live")
+    async def updates(request: Request) -> StreamingResponse:
+        _, place = await run_in_threadpool(placed, request)
+        return StreamingResponse(
+            _events(parts, live, request, place), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+        )
+
+    @routes.get(PRICES)
+    def prices(request: Request) -> HTMLResponse:
+        login, place = placed(request)
+        values = {
+            **_frame(parts, request, login, place, here=PRICES),
+            **_price_values(parts.card_of(place.subscription.card), place),
+            "allowance": parts.reading(place).allowance,
+        }
+        return HTMLResponse(parts.templates.get_template("prices.html").render(values))
+
+    return routes
+
+
+async def _events(parts: Parts, live: Live, request: Request, place: Place) -> AsyncIterator[str]:
+    """Server-sent events: changed fragments, and now and then the sentence to be spoken.
+
+    The session is looked at again with every message, so that signing out ends what other windows show.
+    """
+    yield "retry: 2000\n\n"
+    spoken_at = time.monotonic()
+    async for changed in live.changes((place.org.id, place.subscription.product, place.pool)):
+        try:
+            login = await run_in_threadpool(parts.doors.person, request)
+        except NotSignedInError:
+            return
+        if not login.may_see(place.org.id):
+            return
+        message = dict(changed)
+        if "sentence" in message and time.monotonic() - spoken_at > SPOKEN_SECONDS:
+            spoken_at = time.monotonic()
+            message[SPOKEN] = message["sentence"]
+        yield f"event: fragments\ndata: {json.dumps(message)}\n\n" if message else ": nothing new\n\n"
+
+
+def _frame(parts: Parts, request: Request, login: Login, place: Place, *, here: str) -> dict[str, Any]:
+    """What every setup page needs around its content."""
+    session = parts.cookies.session(request)
+    assert session is not None, "the login came from it"
+    products = [
+        {
+            "title": f"{parts.card_of(each.card).title} {_plan_title(parts.card_of(each.card), each.plan)}"
+            + (f" · {_pool_title(parts.card_of(each.card), pool)}" if len(each.pools) > 1 else ""),
+            "place": Place(place.org, each, pool).query,
+            "current": each.product == place.subscription.product and pool == place.pool,
+        }
+        for each in place.org.subscriptions
+        for pool in each.pools
+    ]
+    return {
+        "login": login,
+        "org": place.org,
+        "orgs": visible_orgs(parts.orgs, login),
+        "products": products,
+        "place": place.query,
+        "here": here,
+        "form_token": parts.cookies.form_token(session),
+    }
+
+
+def _price_values(card: RateCard, place: Place) -> dict[str, Any]:
+    metered = [operation for operation in card.operations if operation.kind is Kind.METERED]
+    in_pool = [operation for operation in metered if operation.pool == place.pool]
+    return {
+        "card": card,
+        "plan": card.plan(place.subscription.plan),
+        "rows": [_price_row(operation) for operation in sorted(in_pool, key=lambda each: -each.ceiling)],
+        "free_rows": [_price_row(each) for each in card.operations if each.kind is not Kind.METERED],
+    }
+
+
+def _price_row(operation: Operation) -> dict[str, Any]:
+    methods = " ".join(operation.methods)
+    return {
+        "title": operation.title,
+        "path": f"{methods} {operation.path}" if operation.path else "",
+        "note": operation.note,
+        "text": operation.price.text,
+        "ceiling": operation.ceiling,
+        "source": operation.source,
+        "host": urlsplit(operation.source).hostname or operation.source,
+        "mark": operation.mark,
+        "mark_words": MARK_WORDS.get(operation.mark, operation.mark),
+    }
+
+
+def _plan_title(card: RateCard, plan: str) -> str:
+    try:
+        return card.plan(plan).title
+    except UnknownNameError:
+        raise NotHereError from None
+
+
+def _pool_title(card: RateCard, pool: str) -> str:
+    return next((each.title for each in card.pools if each.name == pool), pool)
