@@ -10,9 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from farebox.journal.directory import read_header, read_mark, read_opening, segments
+from farebox.errors import JournalCorruptError
+from farebox.journal.directory import read_header, read_mark, read_opening, segment_path, segments
 from farebox.journal.position import Position
-from farebox.journal.segment import HEADER_BYTES, Header, Opening
+from farebox.journal.segment import HEADER_BYTES, STATIC_BYTES, Header, Opening
 
 
 class Extent(msgspec.Struct, frozen=True):
@@ -55,6 +56,21 @@ def _opened(directory: Path, segment: int) -> list[tuple[Header, Opening]]:
     try:
         header = read_header(directory, segment)
         opening = read_opening(directory, header)
+        if opening is None and _has_records(directory, segment):
+            opening = read_opening(directory, header)  # it may have been opened between the two looks
+            if opening is None:
+                path = str(segment_path(directory, segment))
+                raise JournalCorruptError(
+                    f"{path}: the opening at offset {STATIC_BYTES} is damaged, though records follow it. "
+                    "Check the disk; restore the file from a copy.",
+                    path=path,
+                    offset=STATIC_BYTES,
+                )
     except FileNotFoundError:  # shipped and removed while we looked
         return []
     return [] if opening is None else [(header, opening)]
+
+
+def _has_records(directory: Path, segment: int) -> bool:
+    mark = read_mark(directory, segment)
+    return mark is not None and mark.durable > HEADER_BYTES
