@@ -61,7 +61,11 @@ def results(response: Any) -> Shown:
 
 
 def one_result(each: Any) -> Shown:
-    shown: Shown = {"type": type(each).__name__, "code": each.get_code().get_value(), "details": plain(each.get_details())}
+    shown: Shown = {
+        "type": type(each).__name__,
+        "code": each.get_code().get_value(),
+        "details": plain(each.get_details()),
+    }
     if isinstance(each, SuccessResponse):
         shown["message"] = each.get_message().get_value()
         for name in ("action", "duplicate_field"):

@@ -19,7 +19,12 @@ def session(crm: RunningCrm, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     directory = tmp_path_factory.mktemp("sdk")
     arguments = [crm.url, made.client_id, made.client_secret, made.refresh_token, str(directory)]
     done = subprocess.run(
-        [sys.executable, str(SESSION), *arguments], capture_output=True, text=True, timeout=120, check=False, cwd=directory
+        [sys.executable, str(SESSION), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=directory,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     report: dict[str, Any] = json.loads(done.stdout)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: Python itself sets an exception's traceback
 class ApiError(Exception):
     """A refusal as the envelope says it; raised anywhere, turned into an answer at one place.
 

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from farebox.crm import sample, scopes, tokens
 from farebox.crm.catalogue_bigin import CATALOGUES
 from farebox.crm.errors import StoreError
-from farebox.crm.organisations import UserSeed, find_organisation, find_user, zone_of
+from farebox.crm.organisations import Organisation, UserSeed, find_organisation, find_user, zone_of
 from farebox.crm.store import Store
 
 FIRST_ID_PREFIX = 5_725_767
@@ -19,6 +20,8 @@ FIRST_ZGID = 60_018_001
 FIRST_SERIAL = 1_000_001
 USERS_SERIAL = 400_000
 USERS_MAX = 5_000
+SAMPLE_RECORDS_MAX = 100_000
+STATUSES = ("active", "disabled", "deleted")
 
 SERVER_WORDS: dict[str, tuple[type, ...]] = {"name": (str,), "client_id": (str,), "client_secret": (str,)}
 ORGANISATION_WORDS: dict[str, tuple[type, ...]] = {
@@ -101,78 +104,41 @@ def create_organisation(
     gets a refresh token of the client. `unique_fields` makes fields unique, as {"Leads": ["Email"]}.
     Raises StoreError, and makes nothing, when something given is wrong or already there.
     """
-    _check(product=product, unique_fields=unique_fields or {}, redirect_uri=redirect_uri)
+    _check(product=product, unique_fields=unique_fields or {}, redirect_uri=redirect_uri, sample_records=sample_records)
     seeds = _user_seeds(users, name=name, refresh_token=refresh_token)
-    with store.transaction() as db:
-        position = db.execute("SELECT count(*) FROM organisation").fetchone()[0]
-        number = zgid if zgid is not None else FIRST_ZGID + position
-        if db.execute("SELECT 1 FROM organisation WHERE zgid = ?", (number,)).fetchone():
-            raise StoreError(f"There is an organisation with zgid {number} already; leave zgid out or take another.")
-        db.execute(
-            "INSERT INTO organisation VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                number,
-                name,
-                product,
-                edition,
-                FIRST_ID_PREFIX + position,
-                FIRST_SERIAL,
-                json.dumps({module: list(fields) for module, fields in (unique_fields or {}).items()}),
-                store.now(),
-            ),
-        )
-        organisation = find_organisation(db, number)
-        ids = []
-        for offset, each in enumerate(seeds):
-            user_id = organisation.full_id(USERS_SERIAL + 1 + offset)
-            ids.append(user_id)
-            db.execute(
-                "INSERT INTO user VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    user_id,
-                    number,
-                    each.email,
-                    each.first_name,
-                    each.last_name,
-                    each.status,
-                    each.confirmed,
-                    each.admin or offset == 0,
-                    each.time_zone,
-                    store.now(),
-                ),
+    try:
+        with store.transaction() as db:
+            organisation = _insert_organisation(
+                db,
+                name=name,
+                product=product,
+                edition=edition,
+                zgid=zgid,
+                unique_fields=unique_fields or {},
+                at=store.now(),
             )
-        client = create_client(
-            store,
-            zgid=number,
-            name=app,
-            user_id=ids[0],
-            client_id=client_id,
-            client_secret=client_secret,
-            redirect_uri=redirect_uri,
-        )
-        made = tuple(
-            UserCredentials(
-                id=str(user_id),
-                email=each.email,
-                full_name=f"{each.first_name} {each.last_name}".strip(),
-                refresh_token=tokens.issue_refresh_token(
-                    store,
-                    client_id=client.client_id,
-                    user_id=user_id,
-                    scope=scopes.everything(product),
-                    value=each.refresh_token,
-                ),
+            ids = _insert_users(db, organisation, seeds)
+            client = create_client(
+                store,
+                zgid=organisation.zgid,
+                name=app,
+                user_id=ids[0],
+                client_id=client_id,
+                client_secret=client_secret,
+                redirect_uri=redirect_uri,
             )
-            for user_id, each in zip(ids, seeds, strict=True)
-            if each.status == "active"
-        )
-        if sample_records:
-            sample.fill(store, organisation, user_ids=tuple(ids), count=sample_records, seed=seed)
+            made = _issue_refresh_tokens(store, client.client_id, scopes.everything(product), ids, seeds)
+            if sample_records:
+                sample.fill(store, organisation, user_ids=tuple(ids), count=sample_records, seed=seed)
+    except sqlite3.IntegrityError as error:
+        raise StoreError(
+            f"Something given for {name!r} is in the store already ({error}); take another one."
+        ) from error
     return Credentials(
         name=name,
         product=product,
         edition=edition,
-        zgid=str(number),
+        zgid=str(organisation.zgid),
         client_id=client.client_id,
         client_secret=client.client_secret,
         refresh_token=made[0].refresh_token,
@@ -258,9 +224,7 @@ def _seed_one(store: Store, path: Path, kind: str, position: int, entry: object)
         raise StoreError(f"{where}: {error}") from error
 
 
-def _typed(
-    entry: object, words: Mapping[str, tuple[type, ...]], where: str, mandatory: str = "name"
-) -> dict[str, Any]:
+def _typed(entry: object, words: Mapping[str, tuple[type, ...]], where: str, mandatory: str = "name") -> dict[str, Any]:
     """The entry as it is, if it is an object that has the mandatory word and known ones of the right type."""
     if not isinstance(entry, dict) or mandatory not in entry:
         raise StoreError(f"{where} must be an object with at least {mandatory!r}.")
@@ -284,6 +248,69 @@ def _read_seed(path: Path) -> tuple[list[Any], list[Any]]:
         return content.get("organisations", []), content.get("resource_servers", [])
     raise StoreError(
         f"{path} must be a list of organisations, or an object with `organisations` and `resource_servers` only."
+    )
+
+
+def _insert_organisation(
+    db: sqlite3.Connection,
+    *,
+    name: str,
+    product: str,
+    edition: str,
+    zgid: int | None,
+    unique_fields: Mapping[str, Sequence[str]],
+    at: int,
+) -> Organisation:
+    position = db.execute("SELECT count(*) FROM organisation").fetchone()[0]
+    number = zgid
+    if number is None:
+        highest = db.execute("SELECT max(zgid) FROM organisation").fetchone()[0]
+        number = FIRST_ZGID if highest is None else highest + 1
+    unique = json.dumps({module: list(fields) for module, fields in unique_fields.items()})
+    db.execute(
+        "INSERT INTO organisation VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (number, name, product, edition, FIRST_ID_PREFIX + position, FIRST_SERIAL, unique, at),
+    )
+    return find_organisation(db, number)
+
+
+def _insert_users(db: sqlite3.Connection, organisation: Organisation, seeds: Sequence[UserSeed]) -> list[int]:
+    """The ids of the new users, in order; the first is an admin."""
+    ids = [organisation.full_id(USERS_SERIAL + 1 + offset) for offset in range(len(seeds))]
+    rows = [
+        (
+            user_id,
+            organisation.zgid,
+            each.email,
+            each.first_name,
+            each.last_name,
+            each.status,
+            each.confirmed,
+            each.admin or user_id == ids[0],
+            each.time_zone,
+            organisation.created,
+        )
+        for user_id, each in zip(ids, seeds, strict=True)
+    ]
+    db.executemany("INSERT INTO user VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    return ids
+
+
+def _issue_refresh_tokens(
+    store: Store, client_id: str, scope: str, ids: Sequence[int], seeds: Sequence[UserSeed]
+) -> tuple[UserCredentials, ...]:
+    """One refresh token for each active user."""
+    return tuple(
+        UserCredentials(
+            id=str(user_id),
+            email=each.email,
+            full_name=f"{each.first_name} {each.last_name}".strip(),
+            refresh_token=tokens.issue_refresh_token(
+                store, client_id=client_id, user_id=user_id, scope=scope, value=each.refresh_token
+            ),
+        )
+        for user_id, each in zip(ids, seeds, strict=True)
+        if each.status == "active"
     )
 
 
@@ -311,7 +338,7 @@ def _insert_client(
     return ClientCredentials(client_id=identity, client_secret=secret, name=name)
 
 
-def _check(*, product: str, unique_fields: Mapping[str, Sequence[str]], redirect_uri: str) -> None:
+def _check(*, product: str, unique_fields: Mapping[str, Sequence[str]], redirect_uri: str, sample_records: int) -> None:
     if product not in CATALOGUES:
         raise StoreError(f"Unknown product {product!r}; it is one of {', '.join(CATALOGUES)}.")
     for module, fields in unique_fields.items():
@@ -319,6 +346,8 @@ def _check(*, product: str, unique_fields: Mapping[str, Sequence[str]], redirect
         unknown = [each for each in fields if known is None or each not in known.by_name]
         if unknown or known is None:
             raise StoreError(f"unique_fields: {module} has no field {', '.join(unknown) or '(no such module)'}.")
+    if not 0 <= sample_records <= SAMPLE_RECORDS_MAX:
+        raise StoreError(f"sample_records is 0 to {SAMPLE_RECORDS_MAX}, not {sample_records}.")
     if redirect_uri and "://" not in redirect_uri:
         raise StoreError(f"redirect_uri {redirect_uri!r} must be an absolute URL.")
 
@@ -328,6 +357,8 @@ def _user_seeds(users: int | Sequence[UserSeed], *, name: str, refresh_token: st
     if not 1 <= len(seeds) <= USERS_MAX or seeds[0].status != "active":
         raise StoreError(f"An organisation has 1 to {USERS_MAX} users, the first of them active.")
     for each in seeds:
+        if each.status not in STATUSES:
+            raise StoreError(f"User {each.email}: status is one of {', '.join(STATUSES)}, not {each.status!r}.")
         try:
             zone_of(each.time_zone)
         except (KeyError, ValueError) as error:

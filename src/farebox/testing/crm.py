@@ -1,13 +1,16 @@
 """The reference CRM API inside the process that tests: `running_crm()` and the pytest fixture `crm_api`."""
 
+import http
+import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import httpx
 import pytest
 
 from farebox.crm.provision import (
@@ -21,6 +24,64 @@ from farebox.crm.store import Store
 
 START_S = 10
 STOP_S = 10
+
+
+class Caller:
+    """Calls the API as one user of an organisation; paths are relative to `base`.
+
+    JSON bodies go out without a Content-Type, as the official SDK sends them.
+    """
+
+    def __init__(self, url: str, credentials: Credentials, *, user: int = 0, base: str = "/crm/v8") -> None:
+        self.credentials = credentials
+        self.base = base
+        self.http = httpx.Client(base_url=url)
+        form = {
+            "grant_type": "refresh_token",
+            "client_id": credentials.client_id,
+            "client_secret": credentials.client_secret,
+            "refresh_token": credentials.users[user].refresh_token,
+        }
+        self.access_token: str = self.http.post("/oauth/v2/token", data=form).json()["access_token"]
+        self.http.headers["Authorization"] = f"Zoho-oauthtoken {self.access_token}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None, **params: Any) -> httpx.Response:
+        """`GET {base}/{path}`."""
+        return self.http.get(f"{self.base}/{path}", params=params, headers=headers)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> httpx.Response:
+        """`{method} {base}/{path}` with a JSON body, or none."""
+        content = None if body is None else json.dumps(body).encode()
+        return self.http.request(
+            method, f"{self.base}/{path}", content=content, params=params, headers=headers
+        )
+
+    def insert(self, module: str, *records: Mapping[str, Any]) -> list[str]:
+        """The ids of the new records, all of which must go in."""
+        answer = self.send("POST", module, {"data": list(records)})
+        assert answer.status_code == http.HTTPStatus.CREATED, answer.text
+        return [each["details"]["id"] for each in answer.json()["data"]]
+
+    def record(self, module: str, record_id: str) -> dict[str, Any]:
+        """One record with all its fields."""
+        answer = self.get(f"{module}/{record_id}")
+        assert answer.status_code == http.HTTPStatus.OK, answer.text
+        found: dict[str, Any] = answer.json()["data"][0]
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +105,10 @@ class RunningCrm:
     def create_organisation(self, *, name: str = "Zylker", **options: Any) -> Credentials:
         """Another organisation; the options are those of farebox.crm.provision.create_organisation."""
         return create_organisation(self.store, name=name, **options)
+
+    def caller(self, credentials: Credentials, *, user: int = 0, base: str = "/crm/v8") -> Caller:
+        """Calls as the organisation's user number `user`, with a fresh access token."""
+        return Caller(self.url, credentials, user=user, base=base)
 
 
 @contextmanager
