@@ -18,6 +18,7 @@ from farebox.domain.pricing import NO_BODY, Answer, Body, Unreadable, charge, qu
 
 CRM = CompiledCard(cards.load("zoho-crm"))
 BIGIN = CompiledCard(cards.load("bigin"))
+Row = tuple[str, str, str, object, int, str]
 GZIP = Unreadable("Content-Encoding gzip")
 VERSIONS = ("v2", "v2.1", "v3", "v4", "v5", "v6", "v7", "v8")
 
@@ -38,8 +39,8 @@ def composite(*, rollback: bool) -> dict[str, object]:
     return {"rollback_on_fail": rollback, "__composite_requests": [{"sub_request_id": "1", "method": "GET"}]}
 
 
-# (row of the table, method, target, body, credits, mark)
-CRM_ROWS = [
+# (row of the table, method, target, body, cost, mark)
+CRM_ROWS: list[Row] = [
     ("Get Users", "GET", "/users", None, 1, "off"),
     ("Get Users, the caller", "GET", "/users?type=CurrentUser", None, 1, "off"),
     ("Get Roles", "GET", "/settings/roles", None, 1, "off"),
@@ -123,7 +124,7 @@ CRM_ROWS = [
     ("Organisation", "GET", "/org", None, 1, "off"),
     ("Function", "POST", "/functions/hello/actions/execute", None, 1, "off"),
 ]
-BIGIN_ROWS = [
+BIGIN_ROWS: list[Row] = [
     ("Users", "GET", "/users", None, 1, "off"),
     ("Roles", "GET", "/settings/roles", None, 1, "off"),
     ("Profiles", "GET", "/settings/profiles", None, 1, "off"),
@@ -161,20 +162,16 @@ def _cost(card: CompiledCard, method: str, path: str, query: str, said: object) 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("row", CRM_ROWS, ids=lambda row: row[0])
-def test_every_row_of_zohos_table_costs_what_it_says_in_every_version(
-    version: str, row: tuple[str, str, str, object, int, str]
-) -> None:
-    _, method, said, body, credits, mark = row
-    assert _cost(CRM, method, *_target("crm", version, said), body) == (credits_of(credits), mark)
+def test_every_row_of_zohos_table_costs_what_it_says_in_every_version(version: str, row: Row) -> None:
+    _, method, said, body, cost, mark = row
+    assert _cost(CRM, method, *_target("crm", version, said), body) == (credits_of(cost), mark)
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 @pytest.mark.parametrize("row", BIGIN_ROWS, ids=lambda row: row[0])
-def test_every_row_of_bigins_table_costs_what_it_says_in_both_versions(
-    version: str, row: tuple[str, str, str, object, int, str]
-) -> None:
-    _, method, said, body, credits, mark = row
-    assert _cost(BIGIN, method, *_target("bigin", version, said), body) == (credits_of(credits), mark)
+def test_every_row_of_bigins_table_costs_what_it_says_in_both_versions(version: str, row: Row) -> None:
+    _, method, said, body, cost, mark = row
+    assert _cost(BIGIN, method, *_target("bigin", version, said), body) == (credits_of(cost), mark)
 
 
 def test_twenty_records_cost_2_in_one_call_and_20_one_by_one() -> None:
@@ -191,7 +188,7 @@ def _composite_answer(*codes: str, status: int = 201) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("status", "answer", "credits"),
+    ("status", "answer", "cost"),
     [
         (200, _composite_answer("SUCCESS", "SUCCESS"), 2),
         (400, _composite_answer("ROLLBACK_PERFORMED", "PROCESSING_STOPPED"), 1),
@@ -202,14 +199,14 @@ def _composite_answer(*codes: str, status: int = 201) -> bytes:
     ],
 )
 def test_a_composite_in_rollback_mode_costs_2_only_when_every_sub_request_succeeded(
-    status: int, answer: bytes, credits: int
+    status: int, answer: bytes, cost: int
 ) -> None:
     match = CRM.match("POST", "/crm/v8/__composite_requests", "")
     body = cards.body_facts(match.operation.price, json.dumps(composite(rollback=True)).encode())
     quoted = quote(match, "", body)
     assert (quoted.ceiling, quoted.exact, match.operation.concurrency) == (credits_of(2), False, 5)
     facts = cards.answer_facts(match.operation.price, answer)
-    assert charge(quoted, Answer(status, facts)).millicredits == credits_of(credits)
+    assert charge(quoted, Answer(status, facts)).millicredits == credits_of(cost)
 
 
 def test_a_mail_merge_download_that_fails_costs_1() -> None:
@@ -315,7 +312,7 @@ def test_serverless_functions_cost_duration_times_memory(memory_mb: int, factor:
     price = operation.price
     assert price.needs_answer
     charged = [price.of(int(seconds * 1_000_000), memory_mb) for seconds, _ in DURATIONS]  # type: ignore[union-attr,call-arg]
-    assert charged == [int(credits * 1_000) * factor for _, credits in DURATIONS]
+    assert charged == [int(cost * 1_000) * factor for _, cost in DURATIONS]
 
 
 def test_the_way_to_a_token_is_open_and_functions_spend_from_their_own_pool() -> None:

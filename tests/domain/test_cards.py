@@ -9,9 +9,9 @@ from farebox.domain.pricing_rules import Fixed
 
 
 def _operation(
-    name: str, method: str, path: str, *, query: tuple[str, ...] = (), credits: int = 1, module: str = ""
+    name: str, method: str, path: str, *, query: tuple[str, ...] = (), cost: int = 1, module: str = ""
 ) -> Operation:
-    return Operation(name, name, (method,), path, query, Fixed(credits * 1_000), "api", "s", module=module)
+    return Operation(name, name, (method,), path, query, Fixed(cost * 1_000), "api", "s", module=module)
 
 
 def _compiled(*operations: Operation) -> CompiledCard:
@@ -32,16 +32,16 @@ def _compiled(*operations: Operation) -> CompiledCard:
 CARD = _compiled(
     _operation("list", "GET", "/crm/{version}/{module}"),
     _operation("list_sorted", "GET", "/crm/{version}/{module}", query=("sort_by",)),
-    _operation("list_view", "GET", "/crm/{version}/{module}", query=("cvid",), credits=3),
-    _operation("both", "GET", "/crm/{version}/{module}", query=("cvid", "approved"), credits=2),
-    _operation("insert", "POST", "/crm/{version}/{module}", credits=10),
+    _operation("list_view", "GET", "/crm/{version}/{module}", query=("cvid",), cost=3),
+    _operation("both", "GET", "/crm/{version}/{module}", query=("cvid", "approved"), cost=2),
+    _operation("insert", "POST", "/crm/{version}/{module}", cost=10),
     _operation("one", "GET", "/crm/{version}/{module}/{id}"),
-    _operation("upsert", "POST", "/crm/{version}/{module}/upsert", credits=10),
-    _operation("count", "GET", "/crm/{version}/{module}/actions/count", credits=50),
-    _operation("convert", "POST", "/crm/{version}/Leads/{id}/actions/convert", credits=5),
+    _operation("upsert", "POST", "/crm/{version}/{module}/upsert", cost=10),
+    _operation("count", "GET", "/crm/{version}/{module}/actions/count", cost=50),
+    _operation("convert", "POST", "/crm/{version}/Leads/{id}/actions/convert", cost=5),
     _operation("fields", "GET", "/crm/{version}/settings/fields", module="?module"),
     _operation("settings", "*", "/crm/{version}/settings/{*}", module="settings"),
-    _operation("bulk", "POST", "/crm/bulk/{version}/read", credits=50),
+    _operation("bulk", "POST", "/crm/bulk/{version}/read", cost=50),
     _operation("root", "GET", "/"),
 )
 
@@ -107,7 +107,7 @@ def test_a_name_too_long_for_a_module_is_recorded_as_none() -> None:
 
 def test_of_two_rows_that_fit_equally_the_dearer_one_counts() -> None:
     card = _compiled(
-        _operation("cheap", "GET", "/a", query=("x",)), _operation("dear", "GET", "/a", query=("y",), credits=9)
+        _operation("cheap", "GET", "/a", query=("x",)), _operation("dear", "GET", "/a", query=("y",), cost=9)
     )
     assert card.match("GET", "/a", "x=1&y=1").operation.name == "dear"
 

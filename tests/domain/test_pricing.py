@@ -46,11 +46,11 @@ def _ceiling(price: Price, body: Body = NO_BODY, query: str = "") -> int:
 
 
 @pytest.mark.parametrize(
-    ("records", "credits"), [(0, 1), (1, 1), (10, 1), (11, 2), (20, 2), (99, 10), (100, 10), (101, 10), (10**6, 10)]
+    ("records", "cost"), [(0, 1), (1, 1), (10, 1), (11, 2), (20, 2), (99, 10), (100, 10), (101, 10), (10**6, 10)]
 )
-def test_items_cost_per_ten_rounded_up_at_least_one_at_most_ten(records: int, credits: int) -> None:
+def test_items_cost_per_ten_rounded_up_at_least_one_at_most_ten(records: int, cost: int) -> None:
     quoted = quote(_match(PER_TEN), "", BodyFacts({"records": records}))
-    assert (quoted.ceiling, quoted.exact, quoted.quantities) == (credits * 1_000, True, {"records": records})
+    assert (quoted.ceiling, quoted.exact, quoted.quantities) == (cost * 1_000, True, {"records": records})
 
 
 def test_a_body_that_cannot_be_read_costs_the_ceiling_of_its_rule() -> None:
@@ -82,10 +82,10 @@ def test_a_listed_price_counts_the_names_of_the_query() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "credits"), [(0, 1), (200, 1), (201, 2), (1_000, 2), (1_001, 3), (2_000, 3), (10**9, 3)]
+    ("limit", "cost"), [(0, 1), (200, 1), (201, 2), (1_000, 2), (1_001, 3), (2_000, 3), (10**9, 3)]
 )
-def test_a_number_costs_its_tier_and_above_the_last_as_the_last(limit: int, credits: int) -> None:
-    assert _ceiling(COQL, BodyFacts({"limit": limit})) == credits * 1_000
+def test_a_number_costs_its_tier_and_above_the_last_as_the_last(limit: int, cost: int) -> None:
+    assert _ceiling(COQL, BodyFacts({"limit": limit})) == cost * 1_000
 
 
 def test_a_number_in_the_query_costs_its_tier() -> None:
@@ -103,7 +103,7 @@ def test_a_composite_without_rollback_costs_one_and_needs_no_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "credits"),
+    ("answer", "cost"),
     [
         (Answer(200, AnswerFacts(succeeded=True)), 2),
         (Answer(400, AnswerFacts(succeeded=False)), 1),
@@ -113,18 +113,16 @@ def test_a_composite_without_rollback_costs_one_and_needs_no_answer() -> None:
         (Answer(0, None), 2),
     ],
 )
-def test_a_composite_with_rollback_costs_two_when_all_succeeded_or_nobody_can_tell(
-    answer: Answer, credits: int
-) -> None:
+def test_a_composite_with_rollback_costs_two_when_all_succeeded_or_nobody_can_tell(answer: Answer, cost: int) -> None:
     quoted = quote(_match(COMPOSITE), "", BodyFacts({"rollback": 1}))
     assert (quoted.ceiling, quoted.exact) == (2_000, False)
-    assert charge(quoted, answer).millicredits == credits * 1_000
+    assert charge(quoted, answer).millicredits == cost * 1_000
 
 
-@pytest.mark.parametrize(("status", "credits"), [(200, 5), (302, 5), (400, 1), (500, 1), (0, 5)])
-def test_a_price_by_success_falls_when_the_call_fails(status: int, credits: int) -> None:
+@pytest.mark.parametrize(("status", "cost"), [(200, 5), (302, 5), (400, 1), (500, 1), (0, 5)])
+def test_a_price_by_success_falls_when_the_call_fails(status: int, cost: int) -> None:
     quoted = quote(_match(ByOutcome(Outcome.SUCCESS, 5_000, 1_000)), "", NO_BODY)
-    assert charge(quoted, Answer(status)).millicredits == credits * 1_000
+    assert charge(quoted, Answer(status)).millicredits == cost * 1_000
 
 
 @pytest.mark.parametrize(

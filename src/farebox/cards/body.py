@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from farebox.domain.pricing import (
+    ABOVE_ALL,
     NO_BODY,
     NOT_COUNTED,
     ROLLBACK,
@@ -72,9 +73,8 @@ def body_facts(price: Price, content: bytes) -> Body:
             select_query = _at(price.at, str, content)
             return _charset_or(content, select_query, _coql(price, select_query or ""))
         case Tiers(number=Number.BODY):
-            number = _at(price.at, int | str, content)
-            said = "" if number is None else str(max(number, 0) if isinstance(number, int) else number)
-            return _charset_or(content, number, BodyFacts({price.quantity: whole_number(said, default=price.default)}))
+            said = _at(price.at, msgspec.Raw, content)
+            return _charset_or(content, said, BodyFacts({price.quantity: _whole(said, price.default)}))
         case ByOutcome(outcome=Outcome.ROLLBACK):
             mode = _at("rollback_on_fail", Any, content)
             return _charset_or(content, mode, BodyFacts({ROLLBACK: int(mode not in (None, False))}))
@@ -103,6 +103,16 @@ def records_in(content: bytes) -> int:
         return len(_records.decode(content).data)
     except _NOT_AS_EXPECTED:
         return NOT_COUNTED
+
+
+def _whole(said: msgspec.Raw | None, default: int) -> int:
+    """A JSON number or a text with one; what is a number but not plainly whole (1e3, 1.5, -1) is above every tier."""
+    written = b"" if said is None else bytes(said)
+    if written[:1] == b'"':
+        return whole_number(msgspec.json.decode(written, type=str), default=default)
+    if written[:1].isdigit() or written[:1] == b"-":
+        return whole_number(written.decode("ascii"), default=ABOVE_ALL)
+    return default
 
 
 def _coql(price: Tiers, select_query: str) -> BodyFacts:
@@ -141,5 +151,7 @@ def _at(path: str, kind: Any, content: bytes) -> Any:  # noqa: ANN401 - the kind
 def _decoder(path: str, kind: Any) -> msgspec.json.Decoder[Any]:  # noqa: ANN401 - a type
     inner = kind
     for depth, key in enumerate(reversed(path.split("."))):
-        inner = msgspec.defstruct(f"At{depth}", [("value", inner | None, None)], rename={"value": key})
+        inner = msgspec.defstruct(
+            f"At{depth}", [("value", inner if inner is msgspec.Raw else inner | None, None)], rename={"value": key}
+        )
     return msgspec.json.Decoder(inner)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from farebox.domain.cards_routes import shape_of
 from farebox.errors import CardInvalidError
@@ -246,7 +246,8 @@ def _segment(segment: str) -> str:
     variable = re.search(r"\{([^}]*)\}", segment)
     if variable is None:
         plain = segment.partition(";")[0]
-        return re.sub(r"[^A-Za-z0-9_.\-~!$&'()+,=:@%]", lambda each: f"%{ord(each[0]) & 0xFF:02X}", plain)
+        encoded = quote(plain, safe="-_.~!$&'()+,=:@%")
+        return re.sub(r"%[0-9a-fA-F]{2}", lambda escape: escape[0].upper(), encoded)
     name = re.sub(r"[^A-Za-z0-9_]", "_", variable[1].rstrip("*+")) or "value"
     name = f"_{name}" if name[0].isdigit() or name in ("version", "module") else name  # those two mean more in a card
     return "{" + name + "}"

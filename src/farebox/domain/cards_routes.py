@@ -1,8 +1,8 @@
 """Path templates as a tree: which value stands for a method, a path and the query parameters it names.
 
 A template is `/` alone or `/literal/{variable}/...`; `{version}` takes only v<digits>[.<digits>], `{*}` at the end
-takes one or more segments. In each place a literal beats `{version}`, that beats a variable, that beats `{*}`; a branch that
-leads nowhere is left again. The number of steps is bounded by the templates, whatever the path.
+takes one or more segments. In each place a literal beats `{version}`, that beats a variable, that beats `{*}`; a branch
+that leads nowhere is left again. The number of steps is bounded by the templates, whatever the path.
 """
 
 from __future__ import annotations
