@@ -18,15 +18,17 @@ SECTIONS: tuple[tuple[str, type[Any]], ...] = (
     ("[upstream.fixed]", Fixed),
 )
 
+INTRODUCTION = """# Configuration
+
+`farebox init --upstream URL` writes a commented farebox.toml; `farebox check` says what is wrong with one.
+The settings of [gateway] and [console] can be overridden by the environment: `FAREBOX_GATEWAY_LISTEN`,
+`FAREBOX_CONSOLE_LISTEN` ...; `FAREBOX_DATA` is the data directory. Relative paths are taken from the file's folder.
+"""
+
 
 def configuration_page() -> str:
     """The whole page."""
-    parts = [
-        "# Configuration\n\n"
-        "`farebox init --upstream URL` writes a commented farebox.toml; `farebox check` says what is wrong with one.\n"
-        "The settings of [gateway] and [console] can be overridden by the environment: `FAREBOX_GATEWAY_LISTEN`,\n"
-        "`FAREBOX_CONSOLE_LISTEN` ...; `FAREBOX_DATA` is the data directory. Relative paths are taken from the file's folder.\n"
-    ]
+    parts = [INTRODUCTION]
     for title, cls in SECTIONS:
         parts.append(f"## {title}\n\n{' '.join((cls.__doc__ or '').split())}\n")
         rows = ["| Setting | Default | What it is for |", "|---|---|---|"]

@@ -8,7 +8,7 @@ from farebox.errors import FareboxError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the process's exit status: 0 done, 1 an error that was explained, 2 a misuse, 130 interrupted."""
+    """Run one command; its exit status: 0 done, 1 an error that was explained, 2 a misuse, 130 interrupted."""
     from farebox.cli.commands import build
 
     try:
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - click is imported only when there is something to explain; bugs go on up
         return _misuse(error)
     return result if isinstance(result, int) else 0
 

@@ -22,9 +22,13 @@ def init(
     upstream: Annotated[str, typer.Option("--upstream", metavar="URL", help="The API to stand in front of.")],
     openapi: Annotated[
         Path | None,
-        typer.Option("--openapi", metavar="FILE", help="Its OpenAPI file (JSON or YAML): every operation gets a price."),
+        typer.Option(
+            "--openapi", metavar="FILE", help="Its OpenAPI file (JSON or YAML): every operation gets a price."
+        ),
     ] = None,
-    card: Annotated[str, typer.Option("--card", help="A packaged rate card, when there is no OpenAPI file.")] = "generic",
+    card: Annotated[
+        str, typer.Option("--card", help="A packaged rate card, when there is no OpenAPI file.")
+    ] = "generic",
     directory: Annotated[Path, typer.Option("--directory", help="Where to write.", file_okay=False)] = Path(),
     force: Annotated[bool, typer.Option("--force", help="Write over existing files.")] = False,
 ) -> None:
@@ -41,9 +45,10 @@ def init(
         card = CARD_NAME
     config_path.write_text(config_text(url, card), encoding="utf-8")
     print(f"Wrote {' and '.join(str(path) for path in wanted)}. Next:\n")
-    print("  farebox org add acme --name 'Acme Inc.' --product api --plan standard --users 10")
-    print("  farebox key add --org acme --app 'My first app'    # prints the key once")
-    print("  farebox check                                      # finds what is wrong before serve does")
+    print(f"  farebox org add acme --name 'Acme Inc.' --card {card} --plan standard --users 10")
+    print("  farebox key add acme --label 'my first key'    # prints the key once")
+    print("  farebox login add you@example.com --operator   # prints the link of your first sign-in")
+    print("  farebox check                                  # finds what is wrong before serve does")
     print("  farebox serve")
 
 

@@ -18,7 +18,9 @@ ConfigOption = Annotated[
 DataOption = Annotated[
     Path | None,
     typer.Option(
-        "--data", help=f"The data directory. Default: what {CONFIG_NAME} here says, else ./farebox-data.", file_okay=False
+        "--data",
+        help=f"The data directory. Default: what {CONFIG_NAME} here says, else ./farebox-data.",
+        file_okay=False,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]

@@ -1,0 +1,48 @@
+"""`python -m farebox.app ROLE CONFIG [SLOT]`: what the supervisor starts; people use the farebox command.
+
+`farebox serve` becomes `supervise`, which starts `gateway` and `console`, so that each process loads only what it needs.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from farebox import config
+from farebox.app.logs import configure_logs
+from farebox.errors import FareboxError
+
+
+def main(arguments: list[str]) -> int:
+    """Run one role until SIGTERM; the exit status."""
+    role, path, *rest = arguments
+    configure_logs(role)
+    try:
+        return _run(role, Path(path), rest)
+    except FareboxError as error:
+        print(f"farebox {role}: {error} ({error.code}: see docs/errors.md)", file=sys.stderr)
+        return 1
+
+
+def _run(role: str, path: Path, rest: list[str]) -> int:
+    settings = config.load(path)
+    match role:
+        case "supervise":
+            from farebox.app.supervise import supervise
+
+            return supervise(settings, path)
+        case "gateway":
+            from farebox.app.gateway import serve_gateway
+
+            serve_gateway(settings, slot=int(rest[0]))
+        case "console":
+            from farebox.app.console import serve_console
+
+            serve_console(settings)
+        case _:
+            raise SystemExit(f"farebox.app: no such role {role!r}; use the farebox command")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

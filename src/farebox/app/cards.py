@@ -1,0 +1,21 @@
+"""Rate cards by the name that a subscription or an upstream gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from farebox import cards, config
+from farebox.domain.cards import RateCard
+
+
+def card_loader(settings: config.Config) -> Callable[[str], RateCard]:
+    """Each card read once. A subscription names a card file as the configuration does, or by its file name alone."""
+    by_file_name = {Path(upstream.card).name: upstream.card for upstream in settings.upstream}
+
+    @lru_cache(maxsize=256)
+    def load(name: str) -> RateCard:
+        return cards.load(by_file_name.get(Path(name).name, name))
+
+    return load

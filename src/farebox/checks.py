@@ -1,0 +1,131 @@
+"""What `farebox check` and `farebox serve` look at before anything starts: every finding, not only the first."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from farebox import cards, config
+from farebox.domain.cards import RateCard
+from farebox.errors import CardInvalidError, ConfigInvalidError, FareboxError, UnknownNameError
+from farebox.quota.directory import FILE_NAME as DIRECTORY_FILE
+from farebox.quota.directory import Directory
+from farebox.quota.directory_image import DirectoryImage, SubscriptionRecord
+
+UPSTREAM_SECONDS_MAX = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `level`: ok, warning (serve starts all the same) or error (it would not)."""
+
+    level: str
+    subject: str
+    text: str
+
+    @property
+    def fatal(self) -> bool:
+        """Whether serve cannot start."""
+        return self.level == "error"
+
+
+def everything(path: Path) -> list[Finding]:
+    """All findings about the configuration in `path` and what it names."""
+    try:
+        settings = config.load(path)
+    except ConfigInvalidError as error:
+        return [Finding("error", "configuration", problem) for problem in error.problems]
+    found = [Finding("ok", "configuration", str(path))]
+    known: dict[str, RateCard] = {}
+    for name in dict.fromkeys(upstream.card for upstream in settings.upstream):
+        found.extend(_card(name, known))
+    found.extend(_data(settings.data))
+    found.extend(_directory(settings, known))
+    found.append(_address("gateway", settings.gateway.listen))
+    found.append(_address("console", settings.console.listen))
+    found.extend(_upstream(upstream) for upstream in settings.upstream)
+    return found
+
+
+def _card(name: str, known: dict[str, RateCard]) -> Iterator[Finding]:
+    try:
+        known[name] = cards.load(name)
+    except CardInvalidError as error:
+        yield from (Finding("error", f"card {name}", problem) for problem in error.problems)
+    except FareboxError as error:
+        yield Finding("error", f"card {name}", str(error))
+    else:
+        yield Finding("ok", f"card {name}", f"{len(known[name].operations)} operations, {len(known[name].plans)} plans")
+
+
+def _data(folder: Path) -> Iterator[Finding]:
+    parent = folder
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if not os.access(parent, os.W_OK | os.X_OK) or not parent.is_dir():
+        yield Finding("error", "data", f"{folder} cannot be written; set `data` to a directory this user may write")
+    else:
+        yield Finding("ok", "data", str(folder))
+
+
+def _directory(settings: config.Config, known: dict[str, RateCard]) -> Iterator[Finding]:
+    if not (settings.data / DIRECTORY_FILE).exists():
+        yield Finding("warning", "directory", "no organisations yet; `farebox org add` makes the first")
+        return
+    try:
+        directory = Directory.open(settings.data)
+        image = directory.image()
+        directory.close()
+    except FareboxError as error:
+        yield Finding("error", "directory", str(error))
+        return
+    orgs = image.orgs()
+    yield Finding("ok" if orgs else "warning", "directory", f"{len(orgs)} organisations")
+    for org in orgs:
+        for subscription in image.subscriptions(org.org):
+            yield from _subscription(subscription, known)
+    yield from (finding for upstream in settings.upstream for finding in _fixed(upstream, image))
+
+
+def _subscription(subscription: SubscriptionRecord, known: dict[str, RateCard]) -> Iterator[Finding]:
+    where = f"org {subscription.org}, {subscription.product}"
+    try:
+        card = known.get(subscription.card) or cards.load(subscription.card)
+        card.plan(subscription.plan)
+    except CardInvalidError as error:
+        yield Finding("error", where, f"its card {subscription.card}: {error}")
+    except UnknownNameError as error:
+        yield Finding("error", where, str(error))
+
+
+def _fixed(upstream: config.Upstream, image: DirectoryImage) -> Iterator[Finding]:
+    if upstream.fixed is not None and upstream.identity == "fixed" and image.org(upstream.fixed.org) is None:
+        text = f"its organisation {upstream.fixed.org!r} is not in the directory: every call would be refused (403)"
+        yield Finding("warning", f"upstream {upstream.name}", text)
+
+
+def _address(name: str, address: str) -> Finding:
+    host, port = config.host_port(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            advice = f"stop what uses it, or set {name}.listen to another address"
+            return Finding("error", name, f"cannot listen on {address}: {error.strerror}; {advice}")
+    return Finding("ok", name, f"can listen on {address}")
+
+
+def _upstream(upstream: config.Upstream) -> Finding:
+    parts = urlsplit(upstream.url)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 80), UPSTREAM_SECONDS_MAX).close()
+    except OSError as error:
+        text = f"{upstream.url} does not answer now ({error.strerror or error}); calls would get 502 and cost nothing"
+        return Finding("warning", f"upstream {upstream.name}", text)
+    return Finding("ok", f"upstream {upstream.name}", f"{upstream.url} accepts connections")

@@ -1,0 +1,221 @@
+"""The demo from start to finish: provision, start, drive, and leave everything running."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from farebox.console.auth import OPERATOR, Logins
+from farebox.demo import processes
+from farebox.demo.cast import Organisation, cast, enter
+from farebox.demo.programs import PROGRAMS, Step, access_token
+from farebox.errors import DataDirectoryError
+from farebox.quota.directory import Directory
+
+PORTS = {"gateway": 8080, "console": 8081, "CRM API": 8082}
+DEMO_FILE = "demo.json"
+GATEWAY_CLIENT = "farebox-gateway"
+OPERATOR_LOGIN = "operator@farebox.example"
+
+
+@dataclass(slots=True)
+class Demo:
+    """A demo under way: its folder, addresses, organisations and processes."""
+
+    folder: Path
+    ports: dict[str, int]
+    organisations: tuple[Organisation, ...] = field(default_factory=cast)
+    pids: dict[str, int] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def gateway_url(self) -> str:
+        """Where programs call."""
+        return f"http://127.0.0.1:{self.ports['gateway']}"
+
+    @property
+    def console_url(self) -> str:
+        """Where people look."""
+        return f"http://127.0.0.1:{self.ports['console']}"
+
+    @property
+    def crm_url(self) -> str:
+        """The API behind the gateway."""
+        return f"http://127.0.0.1:{self.ports['CRM API']}"
+
+    @property
+    def own(self) -> Path:
+        """What belongs to the demo alone: the CRM's store, logs, the programs' folders."""
+        return self.folder / "demo"
+
+    @property
+    def request_log(self) -> Path:
+        """Every call that reached the CRM API, as it saw it."""
+        return self.own / "crm-requests.jsonl"
+
+
+def prepare(folder: Path) -> None:
+    """An empty folder for a demo. What an earlier demo left there is removed; anything else is not touched.
+
+    Raises DataDirectoryError when the folder holds something that no demo made, or a demo that still runs.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / DEMO_FILE).is_file():
+            raise DataDirectoryError(
+                f"{folder} holds data that no demo made; it is left alone. Give the demo its own: --data DIR"
+            )
+        running = [name for name, pid in running_processes(folder).items() if processes.is_running(pid)]
+        if running:
+            raise DataDirectoryError(
+                f"A demo is running on {folder} ({', '.join(running)}). Stop it first: farebox demo --stop"
+            )
+        shutil.rmtree(folder)
+    (folder / "demo").mkdir(parents=True)
+
+
+def running_processes(folder: Path) -> dict[str, int]:
+    """The process ids that the demo in `folder` noted."""
+    path = folder / "demo" / "processes.json"
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def start(demo: Demo) -> None:
+    """The CRM API, then Farebox in front of it. Whatever was started is stopped again when something fails."""
+    (demo.folder / DEMO_FILE).write_text("{}")
+    try:
+        gateway_secret = _write_configuration(demo)
+        _start_crm(demo, gateway_secret)
+        _provision(demo)
+        _start_farebox(demo)
+    except BaseException:
+        processes.stop(demo.pids)
+        raise
+    _write_demo_file(demo)
+
+
+def drive(demo: Demo, report: Callable[[Step], None]) -> list[Step]:
+    """Run every organisation's programs; `report` is told each step as it ends."""
+    steps = []
+    for organisation in demo.organisations:
+        for step in PROGRAMS[organisation.name](demo.gateway_url, organisation, demo.own / "programs"):
+            report(step)
+            steps.append(step)
+    return steps
+
+
+def stop(folder: Path) -> bool:
+    """Stop the demo in `folder`; False when none was running."""
+    pids = {name: pid for name, pid in running_processes(folder).items() if processes.is_running(pid)}
+    for name in processes.stop(pids):
+        print(f"{name} did not stop by itself and was killed", file=sys.stderr)
+    return bool(pids)
+
+
+def _write_configuration(demo: Demo) -> str:
+    secret = os.urandom(20).hex()
+    upstreams = "".join(
+        f'\n[[upstream]]\nname = "{name}"\nurl = "{demo.crm_url}"\ncard = "{card}"\npaths = {json.dumps(paths)}\n'
+        'identity = "introspection"\n\n[upstream.introspection]\n'
+        f'url = "{demo.crm_url}/oauth/v2/introspect"\nclient_id = "{GATEWAY_CLIENT}"\nclient_secret = "{secret}"\n'
+        'org_claim = "org"\nuser_claim = "user_id"\napp_claim = "app"\n'
+        for name, card, paths in (("crm", "zoho-crm", ["/crm/", "/oauth/"]), ("bigin", "bigin", ["/bigin/"]))
+    )
+    path = demo.folder / "farebox.toml"
+    path.touch(mode=0o600)
+    path.write_text(
+        "# The demo's configuration: one CRM API, two products, callers known by its OAuth tokens.\n"
+        f'data = "."\n\n[gateway]\nlisten = "127.0.0.1:{demo.ports["gateway"]}"\n\n'
+        f'[console]\nlisten = "127.0.0.1:{demo.ports["console"]}"\n{upstreams}'
+    )
+    return secret
+
+
+def _start_crm(demo: Demo, gateway_secret: str) -> None:
+    seed = {
+        "organisations": [organisation.seed() for organisation in demo.organisations],
+        "resource_servers": [{"name": "Farebox gateway", "client_id": GATEWAY_CLIENT, "client_secret": gateway_secret}],
+    }
+    seed_file = demo.own / "organisations.json"
+    seed_file.touch(mode=0o600)
+    seed_file.write_text(json.dumps(seed, indent=2))
+    _start(
+        demo,
+        "CRM API",
+        [
+            *("crm", "--port", str(demo.ports["CRM API"]), "--data", str(demo.own / "crm")),
+            *("--public-url", demo.gateway_url, "--organisations", str(seed_file)),
+            *("--request-log", str(demo.request_log)),
+        ],
+        f"{demo.crm_url}/healthz",
+    )
+
+
+def _provision(demo: Demo) -> None:
+    directory = Directory.open(demo.folder)
+    logins = Logins(demo.folder / "console.db")
+    try:
+        for organisation in demo.organisations:
+            demo.keys[organisation.org] = enter(directory, organisation, _user_ids(demo, organisation))
+            logins.make_login(organisation.login, org=organisation.org, password=organisation.password)
+        logins.make_login(OPERATOR_LOGIN, org=OPERATOR)
+    finally:
+        directory.close()
+        logins.close()
+
+
+def _user_ids(demo: Demo, organisation: Organisation) -> dict[str, str]:
+    """E-mail -> id, asked from the CRM API itself."""
+    token = access_token(demo.crm_url, organisation, organisation.people[0])
+    path = "/crm/v8/users" if organisation.product == "crm" else "/bigin/v2/users"
+    answer = httpx.get(demo.crm_url + path, headers={"Authorization": f"Zoho-oauthtoken {token}"}, timeout=10)
+    return {user["email"]: user["id"] for user in answer.raise_for_status().json()["users"]}
+
+
+def _start_farebox(demo: Demo) -> None:
+    config = ["serve", "--config", str(demo.folder / "farebox.toml")]
+    _start(demo, "Farebox", config, f"{demo.gateway_url}/-/farebox/healthz")
+    processes.wait_until_healthy(f"{demo.console_url}/healthz", demo.pids["Farebox"], log=_log(demo, "Farebox"))
+
+
+def _start(demo: Demo, name: str, arguments: list[str], health_url: str) -> None:
+    demo.pids[name] = processes.start(arguments, log=_log(demo, name))
+    (demo.own / "processes.json").write_text(json.dumps(demo.pids))
+    processes.wait_until_healthy(health_url, demo.pids[name], log=_log(demo, name))
+
+
+def _log(demo: Demo, name: str) -> Path:
+    return demo.own / f"{name.lower().replace(' ', '-')}.log"
+
+
+def _write_demo_file(demo: Demo) -> None:
+    """Addresses and logins for people and programs; readable by its owner only."""
+    content = {
+        "gateway_url": demo.gateway_url,
+        "console_url": demo.console_url,
+        "crm_url": demo.crm_url,
+        "orgs": [
+            {
+                "name": organisation.name,
+                "org": organisation.org,
+                "product": organisation.product,
+                "plan": organisation.plan,
+                "client_id": organisation.client_id,
+                "client_secret": organisation.client_secret,
+                "refresh_token": organisation.people[0].refresh_token,
+                "api_key": demo.keys[organisation.org],
+                "login": organisation.login,
+                "password": organisation.password,
+            }
+            for organisation in demo.organisations
+        ],
+    }
+    path = demo.folder / DEMO_FILE
+    path.chmod(0o600)
+    path.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,92 @@
+"""The tree keeps its own rules: sizes, words, hosts, documents in step with the code."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import farebox
+from farebox import errors
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted(ROOT.joinpath("src").rglob("*.py"))
+FILE_LINES_MAX = 400
+FUNCTION_LINES_MAX = 60
+SAYS_WHY = re.compile(r"\blong\b[^.]*(:|because)", re.IGNORECASE)
+REGISTRIES = ("pypi" + ".org", "python" + "hosted", "registry." + "npmjs", "deb." + "debian")
+
+
+def _tracked() -> list[Path]:
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    return [ROOT / name for name in listing.decode().split("\0") if name and (ROOT / name).is_file()]
+
+
+def _functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def test_a_long_file_says_why_in_its_first_line() -> None:
+    silent = []
+    for path in SOURCES:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if len(lines) > FILE_LINES_MAX and not SAYS_WHY.search(" ".join(lines[:3])):
+            silent.append(f"{path.relative_to(ROOT)}: {len(lines)} lines")
+    assert not silent, silent
+
+
+def test_a_long_function_says_why_in_its_first_line() -> None:
+    silent = []
+    for path in SOURCES:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for node in _functions(path):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            head = " ".join(lines[node.lineno - 1 : node.body[0].lineno + 1])
+            if length > FUNCTION_LINES_MAX and not SAYS_WHY.search(head):
+                silent.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}: {length} lines")
+    assert not silent, silent
+
+
+def test_no_commit_names_a_package_registry() -> None:
+    named = []
+    for path in _tracked():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        named += [f"{path.relative_to(ROOT)}: {host}" for host in REGISTRIES if host in text]
+    assert not named, named
+
+
+def _codes(error: type[errors.FareboxError]) -> set[str]:
+    return {error.code}.union(*(_codes(sub) for sub in error.__subclasses__()))
+
+
+def test_every_error_code_is_explained() -> None:
+    page = ROOT.joinpath("docs/errors.md").read_text(encoding="utf-8")
+    codes = _codes(errors.FareboxError) - {"FAREBOX_ERROR"}
+    assert not [code for code in sorted(codes) if f"`{code}`" not in page]
+
+
+def test_the_configuration_page_is_made_from_the_settings() -> None:
+    scope: dict[str, object] = {"__name__": "generate_docs", "__file__": str(ROOT / "tools/generate_docs.py")}
+    exec(compile(ROOT.joinpath("tools/generate_docs.py").read_text(), "generate_docs", "exec"), scope)
+    page = scope["configuration_page"]
+    assert callable(page)
+    assert ROOT.joinpath("docs/configuration.md").read_text(encoding="utf-8") == page(), (
+        "stale: run .venv/bin/python tools/generate_docs.py"
+    )
+
+
+def test_the_tests_run_on_the_built_wheel() -> None:
+    installed = Path(farebox.__file__).resolve()
+    if ROOT.joinpath("src") in installed.parents:
+        pytest.skip("the source tree is on the path; `make test` installs the wheel")
+    assert "site-packages" in installed.parts
+    assert installed.parent.joinpath("py.typed").exists()
