@@ -7,7 +7,7 @@ import errno
 import os
 import random
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,7 @@ class ForgetfulDisk(OsDisk):
         self._old: dict[tuple[str, int], bytes] = {}
 
     def pwrite(self, fd: int, data: bytes, offset: int) -> int:
-        path = os.readlink(f"/proc/self/fd/{fd}")
+        path = str(Path(f"/proc/self/fd/{fd}").readlink())
         for sector in range(offset // SECTOR, (offset + len(data) - 1) // SECTOR + 1):
             self._old.setdefault((path, sector), os.pread(fd, SECTOR, sector * SECTOR))
         return super().pwrite(fd, data, offset)
@@ -138,7 +138,7 @@ class ForgetfulDisk(OsDisk):
             self.at_loss()
             self._lose_power()
         super().fdatasync(fd)
-        path = os.readlink(f"/proc/self/fd/{fd}")
+        path = str(Path(f"/proc/self/fd/{fd}").readlink())
         self._old = {place: old for place, old in self._old.items() if place[0] != path}
 
     def rename(self, old: Path, new: Path) -> None:
@@ -207,7 +207,7 @@ class Driven:
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something the commit thread does, at most 20 seconds."""
         async with asyncio.timeout(20):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - a thread makes it true, which knows no events
                 await asyncio.sleep(0.005)
 
 
@@ -251,5 +251,5 @@ def forgetful() -> type[ForgetfulDisk]:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "journal"
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "journal"

@@ -81,8 +81,9 @@ def test_adoption_seals_once_and_says_the_same_again(abandoned: Any, numbers_in:
 
 def test_an_adopted_directory_is_owned_until_it_is_released(abandoned: Any) -> None:
     directory, _ = abandoned()
-    with adopt(directory) as own:
-        assert own is not None
+    own = adopt(directory)
+    assert own is not None
+    with own:
         assert adopt(directory) is None
     assert adopt(directory) is not None
 
@@ -147,7 +148,7 @@ def test_a_damaged_record_below_the_mark_is_reported_and_nothing_is_cut(abandone
     assert found.corrupt.offset == ends[-2]
     assert str(path) in str(found.corrupt)
     assert path.stat().st_size > ends[-1]
-    got = []
+    got: list[int] = []
     with pytest.raises(JournalCorruptError) as caught:
         got.extend(position.byte for _, position in read(directory))
     assert got == ends[:-1]
@@ -166,9 +167,7 @@ def test_a_damaged_record_followed_by_a_later_group_is_corruption_even_with_an_o
         list(read(directory))
 
 
-def test_a_hole_within_the_last_unsynced_group_is_a_torn_tail_not_corruption(
-    abandoned: Any, numbers_in: Any
-) -> None:
+def test_a_hole_within_the_last_unsynced_group_is_a_torn_tail_not_corruption(abandoned: Any, numbers_in: Any) -> None:
     """Power may take any part of a group that was not synced, its middle too; none of it was ever released."""
     directory, ends = abandoned(groups=2, size=5)
     set_mark(directory, ends[4])
@@ -274,7 +273,7 @@ def test_a_damaged_opening_is_named_not_taken_for_an_unused_segment(abandoned: A
 
 
 @pytest.mark.parametrize("round_", range(25))
-def test_power_loss_at_any_sync_keeps_all_that_was_promised(
+def test_power_loss_at_any_sync_keeps_all_that_was_promised(  # noqa: PLR0917 - fixtures
     root: Path, drive: Any, forgetful: Any, numbers_in: Any, tmp_path: Path, round_: int
 ) -> None:
     """A disk that forgets any subset of the sectors not synced; seed printed on failure."""
