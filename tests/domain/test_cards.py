@@ -43,6 +43,8 @@ CARD = _compiled(
     _operation("settings", "*", "/crm/{version}/settings/{*}", module="settings"),
     _operation("bulk", "POST", "/crm/bulk/{version}/read", cost=50),
     _operation("root", "GET", "/"),
+    _operation("any_file", "*", "/files"),
+    _operation("get_file_of", "GET", "/files", query=("of",)),
 )
 
 
@@ -69,6 +71,9 @@ CARD = _compiled(
         ("GET", "/", "", "root"),
         ("GET", "", "", "root"),
         ("PATCH", "/crm/v8/Leads", "", "other"),
+        ("PATCH", "/files", "of=1", "any_file"),
+        ("GET", "/files", "of=1", "get_file_of"),
+        ("GET", "/files", "", "any_file"),
         ("HEAD", "/crm/v8/Leads", "cvid=1", "list_view"),
     ],
 )

@@ -138,9 +138,13 @@ def _find(node: _Node[T], segments: list[str], depth: int, method: str, query: s
 
 
 def _choose(table: dict[str, tuple[Route[T], ...]], method: str, query: str) -> Route[T] | None:
-    for route in table.get(method) or table.get(ANY_METHOD, ()):
-        if not route.required_query or all(query_has(query, name) for name in route.required_query):
-            return route
+    for named in (method, ANY_METHOD):
+        for route in table.get(named, ()):
+            for name in route.required_query:
+                if not query_has(query, name):
+                    break
+            else:
+                return route
     return None
 
 
