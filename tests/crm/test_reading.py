@@ -1,6 +1,7 @@
 """Listing and getting records: fields, pages, tokens, sorting, ids, If-Modified-Since."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ def big(crm: RunningCrm) -> Iterator[Caller]:
         yield made
 
 
-def refusal(caller: Caller, path: str, **params: object) -> tuple[int, str]:
+def refusal(caller: Caller, path: str, **params: Any) -> tuple[int, str]:
     answer = caller.get(path, **params)
     return answer.status_code, answer.json()["code"]
 
@@ -75,7 +76,7 @@ def test_fields_are_mandatory_and_at_most_fifty(caller: Caller) -> None:
         {"page_token": "AAAA"},
     ],
 )
-def test_impossible_parameters_are_invalid_data(caller: Caller, params: dict[str, object]) -> None:
+def test_impossible_parameters_are_invalid_data(caller: Caller, params: dict[str, Any]) -> None:
     assert refusal(caller, "Leads", fields="id", **params) == (400, "INVALID_DATA")
 
 
@@ -96,7 +97,7 @@ def test_page_numbers_reach_two_thousand_records(big: Caller) -> None:
 @pytest.mark.parametrize("sort_by", ["id", "Created_Time", "Modified_Time"])
 @pytest.mark.parametrize("order", ["asc", "desc"])
 def test_page_tokens_reach_every_record_once_and_in_order(big: Caller, sort_by: str, order: str) -> None:
-    params: dict[str, object] = {"fields": "Created_Time,Modified_Time", "sort_by": sort_by, "sort_order": order}
+    params: dict[str, Any] = {"fields": "Created_Time,Modified_Time", "sort_by": sort_by, "sort_order": order}
     seen: list[tuple[str, int]] = []
     pages = 0
     answer = big.get("Leads", **params).json()
@@ -115,16 +116,16 @@ def test_page_tokens_reach_every_record_once_and_in_order(big: Caller, sort_by: 
 
 
 def test_the_previous_page_token_leads_back(big: Caller) -> None:
-    def page(token: str | None) -> dict[str, object]:
-        extra = {} if token is None else {"page_token": token}
-        found: dict[str, object] = big.get("Deals", fields="id", per_page=20, **extra).json()
+    def page(token: str | None) -> dict[str, Any]:
+        extra: dict[str, Any] = {} if token is None else {"page_token": token}
+        found: dict[str, Any] = big.get("Deals", fields="id", per_page=20, **extra).json()
         return found
 
     first = page(None)
-    second = page(first["info"]["next_page_token"])  # type: ignore[index]
-    third = page(second["info"]["next_page_token"])  # type: ignore[index]
-    assert page(third["info"]["previous_page_token"])["data"] == second["data"]  # type: ignore[index]
-    assert page(second["info"]["previous_page_token"])["data"] == first["data"]  # type: ignore[index]
+    second = page(first["info"]["next_page_token"])
+    third = page(second["info"]["next_page_token"])
+    assert page(third["info"]["previous_page_token"])["data"] == second["data"]
+    assert page(second["info"]["previous_page_token"])["data"] == first["data"]
 
 
 def test_a_page_token_is_bound_to_parameters_module_and_user(crm: RunningCrm, big: Caller) -> None:

@@ -1,11 +1,16 @@
 """`farebox crm`: the reference CRM API as a process of its own."""
 
+from __future__ import annotations
+
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from farebox.crm.store import Store
 
 CREDENTIALS_FILE = "crm-credentials.json"
 DEMO_ORGANISATIONS: tuple[dict[str, Any], ...] = (
@@ -15,7 +20,7 @@ DEMO_ORGANISATIONS: tuple[dict[str, Any], ...] = (
 )
 
 
-def crm(
+def crm(  # noqa: PLR0917 (typer names them all)
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")] = 8_787,
     data: Annotated[Path, typer.Option(metavar="DIR", help="Directory of the store; made if it is missing.")] = Path(
@@ -60,9 +65,10 @@ def crm(
     store.close()
 
 
-def _provision(store: Any, data: Path, organisations: Path | None) -> dict[str, list[dict[str, Any]]]:
+def _provision(store: Store, data: Path, organisations: Path | None) -> dict[str, list[dict[str, Any]]]:
     """Make what is missing; the credentials of everything this directory's store was given so far."""
-    from farebox.crm.provision import create_organisation, load_seed
+    from farebox.crm.provision import create_organisation
+    from farebox.crm.seed_file import load_seed
 
     kept = data / CREDENTIALS_FILE
     known: dict[str, list[dict[str, Any]]] = {"organisations": [], "resource_servers": []}

@@ -7,7 +7,6 @@ and SQLite takes one writer at a time anyhow. Every answer is in Zoho's envelope
 import logging
 import zlib
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 from starlette.datastructures import UploadFile
@@ -25,7 +24,7 @@ from farebox.crm.errors import (
     invalid_url_pattern,
     no_permission,
 )
-from farebox.crm.oauth import OauthRefused
+from farebox.crm.oauth import OauthError
 from farebox.crm.organisations import find_organisation, find_user
 from farebox.crm.routes import VERSIONS, arguments, check_scope, find_route
 from farebox.crm.store import Store
@@ -129,13 +128,13 @@ class _App:
             return _json({"status": "success"} if known else {"error": "invalid_token"})
         try:
             return _json(oauth.token(self._store, params, api_domain=self._public_url))
-        except OauthRefused as refused:
+        except OauthError as refused:
             return _json({"error": refused.error})  # with 200, as the original does
 
     def _authorize(self, params: Mapping[str, str]) -> Response:
         try:
             return RedirectResponse(oauth.authorize(self._store, params), status_code=302)
-        except OauthRefused as refused:
+        except OauthError as refused:
             return _json({"error": refused.error}, status=400)
 
     def _introspect(self, params: Mapping[str, str], authorization: str | None) -> Response:
@@ -226,7 +225,7 @@ def _response(answer: Answer, *, head: bool) -> Response:
     return response
 
 
-def _json(payload: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def _json(payload: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(
         msgspec.json.encode(payload), status_code=status, headers={"content-type": CONTENT_TYPE, **(headers or {})}
     )

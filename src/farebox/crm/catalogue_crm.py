@@ -1,4 +1,4 @@
-"""The modules of a CRM organisation as a table: fields, data types, picklists, what is mandatory.
+"""The modules of a CRM organisation as one long table: fields, data types, picklists, what is mandatory.
 
 Sources: Zoho CRM v7 insert-records (mandatory fields, field limits) and upsert-records (check fields);
 the picklists are those of a freshly made organisation. A wrong line is corrected here and nowhere else.

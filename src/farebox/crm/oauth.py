@@ -18,7 +18,7 @@ from farebox.crm.tokens import Client
 Answer = dict[str, Any]
 
 
-class OauthRefused(Exception):
+class OauthError(Exception):
     """A token request that is refused; `error` is the word Zoho's accounts server uses."""
 
     def __init__(self, error: str) -> None:
@@ -30,27 +30,27 @@ def authorize(store: Store, params: Mapping[str, str]) -> str:
     """Where to send the browser: the redirect URI with a fresh code.
 
     There is no login page: the person who consents is the client's own user, or the one whose e-mail
-    address is in `login_hint`. Raises OauthRefused when the redirect URI cannot be trusted.
+    address is in `login_hint`. Raises OauthError when the redirect URI cannot be trusted.
     """
     with store.transaction() as db:
         client = tokens.find_client(db, params.get("client_id", ""))
         if client is None or client.zgid is None or client.user_id is None:
-            raise OauthRefused("invalid_client")
+            raise OauthError("invalid_client")
         redirect_uri = params.get("redirect_uri", "")
         if not client.redirect_uri or redirect_uri != client.redirect_uri:
-            raise OauthRefused("invalid_redirect_uri")
+            raise OauthError("invalid_redirect_uri")
         scope = params.get("scope", "")
         if params.get("response_type") != "code":
-            raise OauthRefused("response_type_not_supported")
+            raise OauthError("response_type_not_supported")
         if not scope or not scopes.is_within(scope, client.scope):
-            raise OauthRefused("invalid_scope")
+            raise OauthError("invalid_scope")
         user_id = client.user_id
         if hint := params.get("login_hint"):
             row = db.execute(
                 "SELECT id FROM user WHERE zgid = ? AND email = ? AND status = 'active'", (client.zgid, hint)
             ).fetchone()
             if row is None:
-                raise OauthRefused("access_denied")
+                raise OauthError("access_denied")
             user_id = row["id"]
         code = tokens.issue_code(
             store,
@@ -67,13 +67,13 @@ def authorize(store: Store, params: Mapping[str, str]) -> str:
 
 
 def token(store: Store, params: Mapping[str, str], *, api_domain: str) -> Answer:
-    """The answer to `POST /oauth/v2/token`; raises OauthRefused."""
+    """The answer to `POST /oauth/v2/token`; raises OauthError."""
     with store.transaction() as db:
         client = tokens.find_client(db, params.get("client_id", ""))
         if client is None or client.zgid is None:
-            raise OauthRefused("invalid_client")
+            raise OauthError("invalid_client")
         if not client.proves_itself(params.get("client_secret", "")):
-            raise OauthRefused("invalid_client_secret")
+            raise OauthError("invalid_client_secret")
         match params.get("grant_type"):
             case "authorization_code":
                 answer = _exchange_code(store, client, params)
@@ -82,7 +82,7 @@ def token(store: Store, params: Mapping[str, str], *, api_domain: str) -> Answer
             case "client_credentials":
                 answer = _client_credentials(store, client, params)
             case _:
-                raise OauthRefused("unsupported_grant_type")
+                raise OauthError("unsupported_grant_type")
     return {**answer, "api_domain": api_domain, "token_type": "Bearer", "expires_in": tokens.ACCESS_TOKEN_S}
 
 
@@ -90,23 +90,29 @@ def _exchange_code(store: Store, client: Client, params: Mapping[str, str]) -> A
     with store.transaction() as db:
         grant = tokens.find_grant(db, params.get("code", ""), kind="code", at=store.now())
         if grant is None or grant.client_id != client.client_id:
-            raise OauthRefused("invalid_code")
+            raise OauthError("invalid_code")
         if grant.redirect_uri and params.get("redirect_uri", "") != grant.redirect_uri:
-            raise OauthRefused("invalid_redirect_uri")
+            raise OauthError("invalid_redirect_uri")
         tokens.use_code(db, grant)
-        who = {"client_id": client.client_id, "user_id": grant.user_id, "scope": grant.scope}
-        if not grant.offline:
-            return {"access_token": tokens.issue_access_token(store, **who), "scope": grant.scope}  # type: ignore[arg-type]
-        refresh_token = tokens.issue_refresh_token(store, **who)  # type: ignore[arg-type]
-        access_token = tokens.issue_access_token(store, parent=tokens.digest(refresh_token), **who)  # type: ignore[arg-type]
-    return {"access_token": access_token, "refresh_token": refresh_token, "scope": grant.scope}
+        refreshed: Answer = {}
+        parent = None
+        if grant.offline:
+            refresh_token = tokens.issue_refresh_token(
+                store, client_id=client.client_id, user_id=grant.user_id, scope=grant.scope
+            )
+            refreshed = {"refresh_token": refresh_token}
+            parent = tokens.digest(refresh_token)
+        access_token = tokens.issue_access_token(
+            store, client_id=client.client_id, user_id=grant.user_id, scope=grant.scope, parent=parent
+        )
+    return {"access_token": access_token, **refreshed, "scope": grant.scope}
 
 
 def _refresh(store: Store, client: Client, params: Mapping[str, str]) -> Answer:
     with store.transaction() as db:
         grant = tokens.find_grant(db, params.get("refresh_token", ""), kind="refresh", at=store.now())
         if grant is None or grant.client_id != client.client_id:
-            raise OauthRefused("invalid_code")
+            raise OauthError("invalid_code")
         access_token = tokens.issue_access_token(
             store, client_id=client.client_id, user_id=grant.user_id, scope=grant.scope, parent=grant.digest
         )
@@ -116,9 +122,9 @@ def _refresh(store: Store, client: Client, params: Mapping[str, str]) -> Answer:
 def _client_credentials(store: Store, client: Client, params: Mapping[str, str]) -> Answer:
     scope = params.get("scope") or client.scope
     if not scopes.is_within(scope, client.scope):
-        raise OauthRefused("invalid_scope")
+        raise OauthError("invalid_scope")
     if client.user_id is None:
-        raise OauthRefused("invalid_client")
+        raise OauthError("invalid_client")
     access_token = tokens.issue_access_token(store, client_id=client.client_id, user_id=client.user_id, scope=scope)
     return {"access_token": access_token, "scope": scope}
 

@@ -94,7 +94,7 @@ class _Names:
         shown.update(extra)
         return shown
 
-    def _value(self, each: Field, value: Any, *, whole: bool) -> Any:
+    def _value(self, each: Field, value: Any, *, whole: bool) -> object:  # noqa: ANN401, PLR0911 (stored JSON; one return per type)
         if value is None:
             return False if each.data_type is DataType.BOOLEAN else None
         match each.data_type:

@@ -15,24 +15,26 @@ from farebox.crm.store import Store
 
 YEAR_S = 365 * 24 * 3_600
 
-FIRST_NAMES = (
+_words = str.split
+
+FIRST_NAMES = _words(
     "Amara Ben Carla Deepak Elena Farid Greta Hiro Ines Jonas Kavya Liam Maya Noor Oscar Priya Quentin Rosa "
     "Samir Tara Umar Vera Wei Ximena Yusuf Zoe Anders Bianca Chidi Dora Emil Fatima Gabriel Hanna Ivan Julia "
     "Kofi Leila Mateo Nadia"
-).split()
-LAST_NAMES = (
+)
+LAST_NAMES = _words(
     "Adeyemi Bauer Castillo Das Eriksson Fischer Gupta Hoffmann Ibrahim Jensen Kowalski Lopez Moreau Nguyen "
     "Okafor Patel Quinn Rossi Schneider Tanaka Usman Vasquez Weber Xu Yamamoto Zhang Andersson Brown Chen Dubois "
     "Evans Fernandez Garcia Haddad Iyer Johansson Keller Larsen Meyer Novak"
-).split()
-COMPANY_FIRST = (
+)
+COMPANY_FIRST = _words(
     "Alpine Bluewater Cedar Delta Evergreen Falcon Granite Harbor Indigo Juniper Keystone Lakeside Meridian "
     "Northwind Orchard Pinnacle Quarry Riverbend Summit Timberline Union Vertex Westgate Yellowstone Zenith"
-).split()
-COMPANY_SECOND = (
+)
+COMPANY_SECOND = _words(
     "Foods Logistics Textiles Robotics Energy Medical Printing Optics Furniture Software Ceramics Motors Travel "
     "Analytics Gardens Plastics Security Media Instruments Outfitters"
-).split()
+)
 COMPANY_LAST = ("Inc", "Ltd", "GmbH", "LLC", "AG", "Partners", "Group", "& Sons")
 CITIES = (
     ("Austin", "Texas", "78701"),

@@ -51,7 +51,7 @@ class Caller:
     def __exit__(self, *_: object) -> None:
         self.http.close()
 
-    def get(self, path: str, headers: Mapping[str, str] | None = None, **params: Any) -> httpx.Response:
+    def get(self, path: str, headers: Mapping[str, str] | None = None, **params: Any) -> httpx.Response:  # noqa: ANN401 (what httpx takes)
         """`GET {base}/{path}`."""
         return self.http.get(f"{self.base}/{path}", params=params, headers=headers)
 
@@ -66,9 +66,7 @@ class Caller:
     ) -> httpx.Response:
         """`{method} {base}/{path}` with a JSON body, or none."""
         content = None if body is None else json.dumps(body).encode()
-        return self.http.request(
-            method, f"{self.base}/{path}", content=content, params=params, headers=headers
-        )
+        return self.http.request(method, f"{self.base}/{path}", content=content, params=params, headers=headers)
 
     def insert(self, module: str, *records: Mapping[str, Any]) -> list[str]:
         """The ids of the new records, all of which must go in."""
@@ -102,7 +100,7 @@ class RunningCrm:
         """Where a resource server asks what a token stands for (RFC 7662)."""
         return f"{self.url}/oauth/v2/introspect"
 
-    def create_organisation(self, *, name: str = "Zylker", **options: Any) -> Credentials:
+    def create_organisation(self, *, name: str = "Zylker", **options: Any) -> Credentials:  # noqa: ANN401 (of another function)
         """Another organisation; the options are those of farebox.crm.provision.create_organisation."""
         return create_organisation(self.store, name=name, **options)
 
