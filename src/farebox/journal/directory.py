@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import os
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -91,12 +90,14 @@ def foreign_files(directory: Path) -> list[str]:
 
 
 def bytes_used(root: Path) -> int:
-    """The size of all that lies under `root`, preallocated space included."""
+    """The size of all files of all directories under `root`, preallocated space included."""
     total = 0
-    for path in root.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # another process may remove shipped segments
-            found = path.stat()
-            total += found.st_size if stat.S_ISREG(found.st_mode) else 0
+    with os.scandir(root) as folders:
+        for folder in folders:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder.path) as files:
+                for file in files:
+                    with contextlib.suppress(FileNotFoundError):  # another process may remove shipped segments
+                        total += file.stat(follow_symlinks=False).st_size
     return total
 
 

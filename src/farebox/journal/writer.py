@@ -150,7 +150,7 @@ class JournalWriter:
 
     @property
     def bytes_used(self) -> int:
-        """Bytes of all incarnations under the root, preallocated space included, at most about a second old."""
+        """Bytes of all incarnations under the root, preallocated space included, at most some five seconds old."""
         return self._committer.used
 
     @property
