@@ -301,7 +301,7 @@ def _directory(data: Path | None) -> Iterator[Directory]:
 
 
 def _bought(card: str, plan: str, users: int, base: int | None, addon: int) -> Callable[[Directory, str], None]:
-    """How to enter a subscription, checked against its card: unknown cards and plans are found here, not by a caller."""
+    """How to enter a subscription, checked against its card: a wrong card or plan is found here."""
     from farebox import cards
     from farebox.domain.credits import credits_of
 

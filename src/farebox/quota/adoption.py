@@ -140,16 +140,26 @@ class Adopter:
 
     async def adopt_all(self) -> list[str]:
         """One round; the incarnations closed in it. What cannot be done now is logged and tried in the next round."""
-        closed: list[str] = []
+        closed = [name for name in await self._orphans() if await self._try_to_adopt(name)]
+        for incarnation in closed:
+            _log.info("adoption.closed", incarnation=incarnation)
+        return closed
+
+    async def _orphans(self) -> list[str]:
         try:
-            for incarnation in await asyncio.to_thread(reader.orphans, self._root):
-                if incarnation not in self._damaged and await self._adopt(incarnation):
-                    closed.append(incarnation)
-        except QuotaUnavailableError as error:
-            _log.warning("adoption.postponed", code=error.code, message=str(error))
+            return [name for name in await asyncio.to_thread(reader.orphans, self._root) if name not in self._damaged]
         except FareboxError as error:
             _log.error("adoption.failed", code=error.code, message=str(error))
-        return closed
+            return []
+
+    async def _try_to_adopt(self, incarnation: str) -> bool:
+        try:
+            return await self._adopt(incarnation)
+        except QuotaUnavailableError as error:
+            _log.warning("adoption.postponed", incarnation=incarnation, code=error.code, message=str(error))
+        except FareboxError as error:
+            _log.error("adoption.failed", incarnation=incarnation, code=error.code, message=str(error))
+        return False
 
     async def _adopt(self, incarnation: str) -> bool:
         if await self._thread.do(lambda store: store.is_closed(incarnation)):
@@ -166,5 +176,4 @@ class Adopter:
             self._damaged.add(incarnation)
             _log.error("adoption.damaged", incarnation=incarnation, message=str(rest.damaged))
             return False
-        _log.info("adoption.closed", incarnation=incarnation)
         return True

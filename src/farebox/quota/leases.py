@@ -322,6 +322,14 @@ class LeaseBook:
         spent = lease.snapshot.used + sum(lease.unbooked.values())
         return lease.snapshot.allowance.total - spent - lease.held
 
+    def standing(self, account: Account) -> tuple[Snapshot, int, int] | None:
+        """(snapshot, left, held here) in one look-up, for every answer's fields; None before the first reply."""
+        lease = self._leases.get(account)
+        if lease is None or lease.snapshot is None:
+            return None
+        snapshot, held = lease.snapshot, lease.held
+        return snapshot, snapshot.allowance.total - snapshot.used - sum(lease.unbooked.values()) - held, held
+
     def stamp(self) -> int:
         """The store's time as far as it is known here: monotone, never ahead of the store; 0 before the first reply."""
         elapsed = self._clock() - self._base_boot

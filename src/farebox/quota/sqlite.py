@@ -43,6 +43,8 @@ class SqliteQuotaStore:
         self._host = host or clock.SystemClock()
         self._directory_version = directory_version
         self._connection: sqlite3.Connection | None = None
+        self._said = 0
+        """The latest time this store ever gave: not even a reboot goes behind it."""
         self._open(mode="rwc")
 
     def _open(self, *, mode: sqlite_file.Mode) -> sqlite3.Connection:
@@ -103,7 +105,8 @@ class SqliteQuotaStore:
 
     def _advance_clock(self, db: sqlite3.Connection) -> int:
         anchor = read_clock(db)
-        anchor = clock.read(anchor, anchor.store_time if anchor else 0, self._host)
+        anchor = clock.read(anchor, max(self._said, anchor.store_time if anchor else 0), self._host)
+        self._said = anchor.store_time
         db.execute(
             "INSERT OR REPLACE INTO clock VALUES (1, ?, ?, ?, ?)",
             (anchor.boot_id, anchor.boottime, anchor.store_time, anchor.wall_ahead),
@@ -123,7 +126,8 @@ class SqliteQuotaStore:
     def now(self) -> int:
         """The store's time. Raises `QuotaUnavailableError`."""
         with self._reader() as reader:
-            return reader.now()
+            self._said = max(self._said, reader.now())
+        return self._said
 
     def settled_to(self, incarnation: str) -> Position:
         """See `QuotaStore.settled_to`. Raises `QuotaUnavailableError`."""

@@ -46,14 +46,14 @@ def oldest_rows(db: sqlite3.Connection, account: int, oldest: int, credits_missi
 
     Exact by second at both ends; whole blocks of five minutes, at their last second, in between.
     """
-    if not credits_missing:
-        return db.execute(
-            "SELECT second, credits FROM spend WHERE account = ? AND second >= ? AND credits <> 0"
-            " ORDER BY second LIMIT 4",
-            (account, oldest),
-        ).fetchall()
-    block = oldest // BLOCK_SECONDS
-    rows = _seconds(db, account, oldest, (block + 1) * BLOCK_SECONDS)
+    first = db.execute(
+        "SELECT second, credits FROM spend WHERE account = ? AND second >= ? AND credits <> 0 ORDER BY second LIMIT ?",
+        (account, oldest, protocol.FIRST_STEPS if not credits_missing else 1),
+    ).fetchall()
+    if not credits_missing or not first:
+        return first
+    block = first[0][0] // BLOCK_SECONDS
+    rows = _seconds(db, account, first[0][0], (block + 1) * BLOCK_SECONDS)
     returned = sum(amount for _, amount in rows)
     if returned < credits_missing:
         later = db.execute(
