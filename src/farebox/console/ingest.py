@@ -40,10 +40,11 @@ class Ingest:
             thread.start()
 
     def stop(self) -> None:
-        """End after the load in the making; the usage store may be closed then."""
+        """End after the load in the making; the usage store may be closed then. Harmless when never started."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(STOP_SECONDS_MAX)
+            if thread.ident is not None:
+                thread.join(STOP_SECONDS_MAX)
 
     def loading(self) -> Loading:
         """How far loading is, and what hinders it."""
