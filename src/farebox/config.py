@@ -53,6 +53,7 @@ class GatewayConfig:
         (), "networks (CIDR) whose Forwarded and X-Forwarded-* fields are believed"
     )
     header_bytes_max: int = _setting(64 * KIB, "bytes of one request or answer head", low=1 * KIB, high=1 * MIB)
+    target_bytes_max: int = _setting(16 * KIB, "bytes of one request target (path and query)", low=256)
     header_fields_max: int = _setting(128, "fields in one head", low=8, high=10_000)
     header_seconds: float = _setting(10.0, "from the first byte of a request to the end of its head", low=0.1)
     body_idle_seconds: float = _setting(60.0, "silence inside a body, either way", low=0.1)
@@ -69,6 +70,9 @@ class GatewayConfig:
         64 * KIB,
         "bytes of an answer held back to charge it exactly; a larger one streams at its ceiling",
         low=0,
+    )
+    answer_hold_seconds: float = _setting(
+        0.5, "an answer that is not whole this long after its head streams at its ceiling", low=0.01
     )
     stream_buffer_bytes: int = _setting(
         256 * KIB, "bytes buffered per direction before the faster side is paused", low=16 * KIB

@@ -1,0 +1,182 @@
+"""The connections to one upstream: at most so many, the last used first, and a bounded queue for those who wait."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Protocol
+
+from farebox.config import host_port
+from farebox.gateway.http1_upstream import UpstreamCall, UpstreamConnection, UpstreamWaits
+from farebox.gateway.timeouts import TimeoutClass
+
+REUSE_SECONDS: Final = 2.0
+"""A request that must not be sent twice does not go out on a connection idle for longer: common servers close idle
+connections after 5 s, and losing that race costs the caller a 502."""
+
+
+class PooledCall(UpstreamCall, Protocol):
+    """A call that asks for a connection."""
+
+    is_idempotent: bool
+
+    def connected(self, connection: UpstreamConnection) -> None:
+        """Here is a connection: write."""
+        ...
+
+    def unreachable(self, reason: str, *, busy: bool) -> None:
+        """There is no connection, and nothing was written. `busy`: all are taken, rather than none to be had."""
+        ...
+
+    def timed_out(self, wait: TimeoutClass) -> None:
+        """No connection came free in time."""
+        ...
+
+
+class PoolWaits(UpstreamWaits, Protocol):
+    """The patience with an upstream, waiting for a connection included."""
+
+    upstream_connection: TimeoutClass
+
+
+class UpstreamPool:
+    """All connections to one address. `authority` is what the Host field of its requests says."""
+
+    def __init__(
+        self,
+        *,
+        authority: str,
+        waits: PoolWaits,
+        connections_max: int,
+        waiting_max: int,
+        connect_seconds: float,
+        header_bytes_max: int,
+        header_fields_max: int,
+        stream_buffer_bytes: int,
+    ) -> None:
+        self.authority = authority
+        self.host_field = authority.encode("ascii")
+        self.host, self.port = host_port(authority if authority.rpartition("]")[2].count(":") else f"{authority}:80")
+        self.waits = waits
+        self.header_bytes_max = header_bytes_max
+        self.header_fields_max = header_fields_max
+        self.stream_buffer_bytes = stream_buffer_bytes
+        self._connections_max = connections_max
+        self._waiting_max = waiting_max
+        self._connect_seconds = connect_seconds
+        self._loop = asyncio.get_running_loop()
+        self._open: set[UpstreamConnection] = set()
+        self._idle: list[UpstreamConnection] = []
+        self._waiting: dict[PooledCall, None] = {}
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    @property
+    def open_connections(self) -> int:
+        """Connections open or being opened."""
+        return len(self._open) + len(self._connecting)
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a connection."""
+        return len(self._waiting)
+
+    def acquire(self, call: PooledCall, *, fresh: bool = False) -> None:
+        """Give `call` a connection, now or later; `fresh`: one that was never used."""
+        idle = self._idle
+        while idle and not fresh:
+            connection = idle.pop()
+            if connection.transport is None or connection.transport.is_closing():
+                continue
+            if not call.is_idempotent and self._loop.time() - connection.idle_since > REUSE_SECONDS:
+                idle.append(connection)
+                break
+            call.connected(connection)
+            return
+        if len(self._waiting) - (self._connections_max - len(self._open)) >= self._waiting_max:
+            call.unreachable("too many calls wait for the upstream", busy=True)
+            return
+        self._waiting[call] = None
+        self.waits.upstream_connection.start(call)
+        self._connect()
+
+    def forget(self, call: PooledCall) -> None:
+        """The call waits no longer."""
+        if self._waiting.pop(call, 0) is None:
+            self.waits.upstream_connection.stop(call)
+
+    def release(self, connection: UpstreamConnection, *, reusable: bool) -> None:
+        """A connection's answer is whole: the next call in line has it, or it waits for one."""
+        if not reusable:
+            connection.close()
+            self._connect()
+            return
+        connection.reused = True
+        if self._waiting:
+            self._give(connection)
+            return
+        connection.idle_since = self._loop.time()
+        self._idle.append(connection)
+        self.waits.upstream_idle.start(connection)
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """A connection is closed; safe to repeat."""
+        if connection in self._open:
+            self._open.discard(connection)
+            if connection in self._idle:
+                self._idle.remove(connection)
+            if self._waiting:
+                self._connect()
+
+    def close(self) -> None:
+        """Close every connection; calls under way are told."""
+        for task in self._connecting:
+            task.cancel()
+        for connection in list(self._open):
+            connection.close()
+
+    def _give(self, connection: UpstreamConnection) -> None:
+        call = next(iter(self._waiting))
+        self.forget(call)
+        call.connected(connection)
+
+    def _connect(self) -> None:
+        """Open as many connections as wait and may be."""
+        wanted = len(self._waiting) - len(self._connecting)
+        room = self._connections_max - self.open_connections
+        if room <= 0 < wanted and self._idle:
+            # Every connection is open, and those that idle are too old for this call: one makes room.
+            self._idle[0].close()
+            return
+        for _ in range(min(wanted, room)):
+            task = self._loop.create_task(self._open_one())
+            self._connecting.add(task)
+
+    async def _open_one(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                _, connection = await self._loop.create_connection(
+                    lambda: UpstreamConnection(self), self.host, self.port
+                )
+        except TimeoutError:
+            self._connecting.discard(task)
+            self._unreachable(f"{self.authority} did not accept a connection within {self._connect_seconds:g} s")
+        except OSError as error:
+            self._connecting.discard(task)
+            self._unreachable(f"{self.authority} refused the connection ({error.strerror or error})")
+        else:
+            self._connecting.discard(task)
+            self._open.add(connection)
+            if self._waiting:
+                self._give(connection)
+            else:
+                self.release(connection, reusable=True)
+                connection.reused = False
+
+    def _unreachable(self, reason: str) -> None:
+        if self._waiting:
+            call = next(iter(self._waiting))
+            self.forget(call)
+            call.unreachable(reason, busy=False)
+        if self._waiting:
+            self._connect()

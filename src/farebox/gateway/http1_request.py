@@ -1,0 +1,211 @@
+"""A request's head: what is accepted, and what of it is forwarded (rules without I/O).
+
+httptools rejects most bad framing already (both lengths, repeated lengths, folded lines, bare CR, bad chunks); what it
+accepts and a gateway must not is refused here with 400. Framing fields are never copied: the gateway makes its own.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from farebox.gateway import http1_fields as field
+from farebox.gateway.http1_fields import never_nominated, request_fields
+from farebox.gateway.refuse import HeadError, Refusal, bad_request
+from farebox.gateway.targets import origin_form
+
+CHUNKED: Final = -1
+LENGTH_DIGITS_MAX: Final = 18
+"""A body of 10^18 bytes is none."""
+
+_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+Fields = list[tuple[bytes, bytes]]
+
+
+class RequestHead:
+    """One accepted request head. `lines` are the pieces of the fields to forward as they came.
+
+    `length` is the body's length in bytes, CHUNKED when only its end will tell. Credentials are None when absent; they
+    are not among `lines`: who is identified decides what is forwarded.
+    """
+
+    __slots__ = (
+        "api_key",
+        "authorization",
+        "baggage",
+        "conditional",
+        "encoded",
+        "expects_continue",
+        "farebox_key",
+        "forwarded",
+        "forwarded_for",
+        "function",
+        "has_length",
+        "host",
+        "keep_alive",
+        "length",
+        "lines",
+        "method",
+        "path",
+        "query",
+        "target",
+        "task",
+        "version_11",
+        "via",
+    )
+
+    def __init__(self, method: bytes, target: bytes, *, version_11: bool) -> None:
+        self.method = method
+        self.target = target
+        self.path = ""
+        self.query = ""
+        self.version_11 = version_11
+        self.keep_alive = version_11
+        self.length = 0
+        self.has_length = False
+        self.lines: list[bytes] = []
+        self.host = b""
+        self.authorization: bytes | None = None
+        self.api_key: bytes | None = None
+        self.farebox_key: bytes | None = None
+        self.function = b""
+        self.task = b""
+        self.baggage = b""
+        self.expects_continue = False
+        self.conditional = False
+        self.encoded = False
+        self.forwarded: Fields | None = None
+        self.forwarded_for = b""
+        self.via = b""
+
+
+def request_head(  # noqa: C901, PLR0912, PLR0915 - one branch per field that means something; a table of functions costs 2 us
+    method: bytes, target: bytes, version: str, fields: Fields
+) -> RequestHead:
+    """The accepted head; raises HeadError (400, 501) for one that is not."""
+    if version not in ("1.1", "1.0"):
+        raise bad_request("VERSION_UNKNOWN", f"HTTP/{version} is not spoken here; use HTTP/1.1.")
+    head = RequestHead(method, target, version_11=version == "1.1")
+    kinds = request_fields.of
+    lines = head.lines
+    hosts = 0
+    coding: bytes | None = None
+    nominated: bytes | None = None
+    upgrade = False
+    for name, value in fields:
+        kind = kinds(name)
+        if kind == field.FORWARD:
+            lines += (name, b": ", value, b"\r\n")
+        elif kind == field.HOST:
+            hosts += 1
+            head.host = value
+        elif kind == field.AUTHORIZATION:
+            if head.authorization is not None:
+                raise bad_request("FIELD_REPEATED", "Authorization is given more than once.")
+            head.authorization = value
+        elif kind == field.CONTENT_LENGTH:
+            head.length = _length(value, repeated=head.has_length)
+            head.has_length = True
+        elif kind == field.CONNECTION:
+            nominated = value if nominated is None else nominated + b"," + value
+        elif kind == field.TRANSFER_ENCODING:
+            coding = value if coding is None else coding + b"," + value
+        elif kind == field.API_KEY:
+            head.api_key = value if head.api_key is None else head.api_key + b"," + value
+        elif kind == field.FAREBOX_KEY:
+            head.farebox_key = value if head.farebox_key is None else head.farebox_key + b"," + value
+        elif kind == field.FAREBOX_FUNCTION:
+            head.function = value
+        elif kind == field.FAREBOX_TASK:
+            head.task = value
+        elif kind == field.EXPECT:
+            if value.lower() != b"100-continue":
+                raise HeadError(
+                    Refusal(status=417, code="EXPECTATION_UNKNOWN", text="Only Expect: 100-continue is understood.")
+                )
+            head.expects_continue = head.version_11  # RFC 9110 10.1.1: ignored in HTTP/1.0
+        elif kind == field.BAGGAGE:
+            head.baggage = value if not head.baggage else head.baggage + b"," + value
+            lines += (name, b": ", value, b"\r\n")
+        elif kind == field.CONTENT_ENCODING:
+            head.encoded = head.encoded or value.strip().lower() != b"identity"
+            lines += (name, b": ", value, b"\r\n")
+        elif kind == field.CONDITIONAL:
+            head.conditional = True
+            lines += (name, b": ", value, b"\r\n")
+        elif kind == field.FORWARDED_FOR:
+            head.forwarded_for = value if not head.forwarded_for else head.forwarded_for + b", " + value
+        elif kind == field.FORWARDED:
+            head.forwarded = head.forwarded or []
+            head.forwarded.append((name, value))
+        elif kind == field.VIA:
+            head.via = value if not head.via else head.via + b", " + value
+        elif kind == field.UPGRADE:
+            upgrade = True
+        elif kind == field.FORBIDDEN:
+            raise bad_request("FIELD_NAME_INVALID", "A field name holds an underscore; use a hyphen.")
+    _frame(head, coding, upgrade=upgrade)
+    if hosts != 1 or _HOST.fullmatch(head.host) is None:
+        raise bad_request("HOST_INVALID", "Host must be given exactly once and be host or host:port.")
+    if method in (b"CONNECT", b"TRACE"):
+        raise HeadError(
+            Refusal(
+                status=501, code="METHOD_NOT_IMPLEMENTED", text=f"{method.decode()} is not forwarded by this gateway."
+            )
+        )
+    if nominated is not None:
+        _nominate(head, nominated)
+    head.target, path, query = origin_form(target, head.host)
+    head.path = path.decode("ascii")
+    head.query = query.decode("ascii")
+    return head
+
+
+def _length(value: bytes, *, repeated: bool) -> int:
+    digits = value.strip(b" \t")
+    if repeated or not digits.isdigit() or len(digits) > LENGTH_DIGITS_MAX:
+        raise bad_request("FRAMING_INVALID", "Content-Length must be one number of bytes.")
+    return int(digits)
+
+
+def _frame(head: RequestHead, coding: bytes | None, *, upgrade: bool) -> None:
+    if coding is not None:
+        if coding.lower() != b"chunked" or not head.version_11:
+            raise bad_request("FRAMING_INVALID", "Transfer-Encoding must be exactly chunked, on HTTP/1.1.")
+        if head.has_length:
+            raise bad_request("FRAMING_INVALID", "Transfer-Encoding and Content-Length exclude each other.")
+        head.length = CHUNKED
+    if upgrade and head.length:
+        raise bad_request("UPGRADE_WITH_BODY", "A request with an Upgrade field must not have a body.")
+    if not head.length:
+        head.expects_continue = False
+
+
+def _nominate(head: RequestHead, value: bytes) -> None:
+    names = {name.strip(b" \t").lower() for name in value.split(b",")}
+    if b"close" in names:
+        head.keep_alive = False
+    elif b"keep-alive" in names:
+        head.keep_alive = True
+    names -= {
+        b"close",
+        b"keep-alive",
+        b"upgrade",
+        b"te",
+        b"",
+        b"proxy-connection",
+        b"http2-settings",
+        b"transfer-encoding",
+    }
+    if not names:
+        return
+    for name in names:
+        if never_nominated(name):
+            raise bad_request("CONNECTION_NOMINATES", f"Connection may not nominate {name.decode('latin-1')[:64]}.")
+    lines = head.lines
+    head.lines = [
+        piece
+        for start in range(0, len(lines), 4)
+        if lines[start].lower() not in names
+        for piece in lines[start : start + 4]
+    ]

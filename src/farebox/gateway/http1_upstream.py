@@ -1,0 +1,368 @@
+"""A connection to an upstream: one request out, one answer back, again and again.
+
+An answer is believed only if it is framed as strictly as we demand of requests; a connection whose last answer left
+any doubt is closed, never used again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Protocol, cast
+
+import httptools
+
+from farebox.gateway.http1_answer import UNTIL_CLOSE, AnswerHead, AnswerInvalidError, answer_head
+from farebox.gateway.http1_request import Fields
+from farebox.gateway.timeouts import TimeoutClass
+
+INTERIM_ANSWERS_MAX: Final = 16
+"""1xx answers to one request; an upstream that sends more is not answering."""
+
+LOST: Final = "lost"
+MALFORMED: Final = "malformed"
+TIMED_OUT: Final = "timed_out"
+
+
+class UpstreamCall(Protocol):
+    """One request on its way through an upstream connection."""
+
+    is_head: bool
+
+    def request_sent(self) -> bool:
+        """Whether all of the request was written."""
+        ...
+
+    def interim(self, status: int, fields: Fields) -> None:
+        """A 1xx answer."""
+        ...
+
+    def answer_began(self, answer: AnswerHead) -> None:
+        """The head of the answer."""
+        ...
+
+    def answer_data(self, chunks: list[bytes]) -> None:
+        """Bytes of its body."""
+        ...
+
+    def answer_waits(self) -> None:
+        """The head was read and the body is not whole yet."""
+        ...
+
+    def answer_complete(self) -> None:
+        """The answer is whole; the connection is no longer ours."""
+        ...
+
+    def answer_failed(self, why: str, reason: str) -> None:
+        """No (whole) answer comes; the connection is closed."""
+        ...
+
+    def upstream_paused(self) -> None:
+        """The upstream reads slower than we write."""
+        ...
+
+    def upstream_resumed(self) -> None:
+        """The upstream caught up."""
+        ...
+
+
+class UpstreamWaits(Protocol):
+    """The patience with upstreams, by class."""
+
+    upstream_answer: TimeoutClass
+    upstream_body: TimeoutClass
+    upstream_idle: TimeoutClass
+
+
+class Owner(Protocol):
+    """Who keeps a connection between calls."""
+
+    waits: UpstreamWaits
+    header_bytes_max: int
+    header_fields_max: int
+    stream_buffer_bytes: int
+
+    def release(self, connection: UpstreamConnection, *, reusable: bool) -> None:
+        """The connection's answer is whole; it has no call any more."""
+        ...
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """The connection is closed or about to be; said at least once."""
+        ...
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to an upstream."""
+
+    __slots__ = (
+        "_answer",
+        "_bytes_seen",
+        "_chunks",
+        "_complete",
+        "_doubt",
+        "_fields",
+        "_head",
+        "_head_done",
+        "_header_bytes_max",
+        "_interims",
+        "_parser",
+        "_paused",
+        "_pool",
+        "_progress",
+        "_quiet",
+        "_waits",
+        "call",
+        "idle_since",
+        "reused",
+        "transport",
+        "write_paused",
+    )
+
+    def __init__(self, pool: Owner) -> None:
+        self._pool = pool
+        self._waits = pool.waits
+        self._header_bytes_max = pool.header_bytes_max
+        self._parser = httptools.HttpResponseParser(self)
+        self.transport: asyncio.Transport | None = None
+        self.call: UpstreamCall | None = None
+        self.reused = False
+        self.idle_since = 0.0
+        self.write_paused = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._fields: Fields = []
+        self._chunks: list[bytes] = []
+        self._answer: AnswerHead | None = None
+        self._head: AnswerHead | None = None
+        self._head_done = False
+        self._complete = False
+        self._doubt = False
+        self._bytes_seen = False
+        self._interims = 0
+        self._quiet = 0
+        self._paused = False
+
+    # -- the socket -------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The upstream accepted."""
+        transport = self.transport = cast("asyncio.Transport", transport)  # uvloop's does not say that it is one
+        transport.set_write_buffer_limits(high=self._pool.stream_buffer_bytes)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of an answer, or of nothing we asked for."""
+        call = self.call
+        if call is None:
+            self.close()
+            return
+        self._bytes_seen = True
+        failure = self._parse(data)
+        if self.call is not call:
+            return
+        head = self._head
+        if head is not None:
+            self._head = None
+            self._waits.upstream_answer.stop(self)
+            call.answer_began(head)
+        if self._chunks:
+            chunks, self._chunks = self._chunks, []
+            call.answer_data(chunks)
+        if self._complete:
+            self._finish()
+        elif self.call is not call:
+            return
+        elif failure:
+            self._fail(MALFORMED, failure)
+        elif self._answer is not None:
+            if not self._paused:
+                self._waits.upstream_body.start(self)
+            if head is not None:
+                call.answer_waits()
+
+    def eof_received(self) -> bool:
+        """The upstream sends no more: the end of an answer framed by it, or a loss."""
+        answer = self._answer
+        if self.call is not None and answer is not None and answer.length == UNTIL_CLOSE and answer.has_body:
+            self._doubt = True
+            self._finish()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is over."""
+        self.transport = None
+        self._stop_waiting()
+        self._waits.upstream_idle.stop(self)
+        self._pool.lost(self)
+        if self.call is not None:
+            self._fail(LOST, "the upstream reset the connection" if exc else "the upstream closed the connection")
+
+    def pause_writing(self) -> None:
+        """The upstream reads slower than we write."""
+        self.write_paused = True
+        self._waits.upstream_body.start(self)
+        if self.call is not None:
+            self.call.upstream_paused()
+
+    def resume_writing(self) -> None:
+        """The upstream caught up."""
+        self.write_paused = False
+        self._waits.upstream_body.stop(self)
+        if self.call is not None:
+            self.call.upstream_resumed()
+
+    def timed_out(self, wait: TimeoutClass) -> None:
+        """A wait took too long."""
+        if self.call is None:
+            self.close()
+        else:
+            self._fail(TIMED_OUT, f"the upstream was silent for {wait.seconds:g} s")
+
+    # -- the parser (httptools calls these) -------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """An answer begins; after a whole one it is one too many."""
+        if self._complete:
+            self._doubt = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head, or of the trailers, which are dropped."""
+        if not self._head_done:
+            self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """A head is whole."""
+        self._progress = True
+        if self._complete or self.call is None:
+            self._doubt = True
+            return
+        self._head_done = True
+        status = self._parser.get_status_code()
+        if len(self._fields) > self._pool.header_fields_max:
+            raise AnswerInvalidError("an answer with too many fields")
+        if 100 <= status < 200 and status != 101:  # noqa: PLR2004 - RFC 9110 15.2; 101 was never asked for
+            self._interims += 1
+            if self._interims > INTERIM_ANSWERS_MAX:
+                raise AnswerInvalidError("interim answers without end")
+            self.call.interim(status, self._fields)
+            return
+        self._answer = self._head = answer_head(
+            status, self._parser.get_http_version(), self._fields, to_head=self.call.is_head
+        )
+        self._complete = self.call.is_head
+
+    def on_chunk_header(self) -> None:
+        """A chunk begins."""
+        self._progress = True
+
+    def on_body(self, data: bytes) -> None:
+        """Bytes of the body."""
+        self._progress = True
+        if self._complete:
+            self._doubt = True
+        else:
+            self._chunks.append(data)
+
+    def on_message_complete(self) -> None:
+        """An answer is whole, or an interim one is."""
+        self._progress = True
+        if self._answer is None:
+            self._head_done = False
+            self._fields = []
+        else:
+            self._complete = True
+
+    # -- within -----------------------------------------------------------------------------------------------------
+
+    def _parse(self, data: bytes) -> str:
+        """Feed the parser; what is wrong in words, or nothing."""
+        self._progress = False
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            return "the upstream switched protocols without being asked"
+        except httptools.HttpParserCallbackError as error:
+            cause = error.__context__
+            if not isinstance(cause, AnswerInvalidError):
+                raise
+            return f"the upstream sent {cause}"
+        except httptools.HttpParserError as error:
+            if self._complete:
+                self._doubt = True
+                return ""
+            return f"the upstream's answer is not HTTP ({error})"
+        if self._progress:
+            self._quiet = 0
+            return ""
+        self._quiet += len(data)
+        return "the upstream sent an endless head" if self._quiet > self._header_bytes_max else ""
+
+    def _finish(self) -> None:
+        """The answer is whole: free the connection first, so that the next call waits least."""
+        call, answer = self.call, self._answer
+        assert call is not None
+        assert answer is not None
+        self._stop_waiting()
+        reusable = answer.keep_alive and not self._doubt and not self.write_paused
+        if call.is_head and reusable:  # the parser still waits for the body that a GET would have brought
+            self._parser = httptools.HttpResponseParser(self)
+        if self._paused and self.transport is not None:
+            self.transport.resume_reading()
+        self.call = None
+        self._reset()
+        self._pool.release(self, reusable=reusable and call.request_sent())
+        call.answer_complete()
+
+    def _fail(self, why: str, reason: str) -> None:
+        call, self.call = self.call, None
+        self.close()
+        if call is not None:
+            call.answer_failed(why, reason)
+
+    def _stop_waiting(self) -> None:
+        self._waits.upstream_answer.stop(self)
+        self._waits.upstream_body.stop(self)
+
+    # -- for calls and the pool -------------------------------------------------------------------------------------
+
+    @property
+    def answer_seen(self) -> bool:
+        """Whether any byte of an answer to the current call came."""
+        return self._bytes_seen
+
+    def carry(self, call: UpstreamCall) -> None:
+        """From now on this connection is the call's."""
+        self._waits.upstream_idle.stop(self)
+        self.call = call
+
+    def send(self, data: bytes) -> None:
+        """Write."""
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def await_answer(self) -> None:
+        """The request is whole: the answer's time runs."""
+        if self._answer is None:
+            self._waits.upstream_answer.start(self)
+
+    def pause(self) -> None:
+        """Read no more for now."""
+        if not self._paused and self.transport is not None:
+            self._paused = True
+            self.transport.pause_reading()
+            self._waits.upstream_body.stop(self)
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._paused and self.transport is not None and not self.transport.is_closing():
+            self._paused = False
+            self.transport.resume_reading()
+            self._waits.upstream_body.start(self)
+
+    def close(self) -> None:
+        """End the connection at once, with whatever was on its way."""
+        self.call = None
+        self._stop_waiting()
+        self._waits.upstream_idle.stop(self)
+        self._pool.lost(self)
+        if self.transport is not None:
+            self.transport.abort()

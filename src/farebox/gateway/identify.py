@@ -1,0 +1,290 @@
+"""Who calls: from a request's credentials to an org, a user and an app, or a refusal that says what is missing.
+
+Farebox keys are looked up in memory; access tokens are asked about (RFC 7662); some places have one org fixed. A
+credential of ours never reaches an upstream: the org's own credential for that upstream takes its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Final
+from urllib.parse import unquote
+
+from farebox.domain.identity import Account
+from farebox.gateway.http1_request import RequestHead
+from farebox.gateway.introspect import Claims, Inactive, TokenBook
+from farebox.gateway.refuse import Refusal
+from farebox.quota.directory_image import DirectoryImage
+
+KEY_PREFIX: Final = b"fbx_"
+CALLERS_MAX: Final = 100_000
+"""Callers remembered per upstream; beyond, all are looked up afresh."""
+
+NAME_CHARS_MAX: Final = 100
+"""Of a function's or task's name, and of an id that came from outside; longer ones are cut."""
+
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]+")
+_TOKEN_SCHEMES: Final = (b"bearer ", b"zoho-oauthtoken ")
+
+
+class Caller:
+    """Who calls, and on whose accounts: one object per credential, shared by its calls."""
+
+    __slots__ = ("_accounts", "app", "authorization", "org", "product", "replaces", "user")
+
+    def __init__(self, *, org: str, user: str, app: str, product: str, authorization: bytes, replaces: bool) -> None:
+        self.org = org
+        self.user = user
+        self.app = app
+        self.product = product
+        self.authorization = authorization
+        """What an upstream gets instead of a key of ours; empty: nothing."""
+        self.replaces = replaces
+        """Whether the caller's Authorization is a key of ours, or there is none: never forwarded."""
+        self._accounts: dict[str, Account] = {}
+
+    def account(self, pool: str) -> Account:
+        """The account that pays for calls on `pool`."""
+        account = self._accounts.get(pool)
+        if account is None:
+            account = self._accounts[pool] = Account(self.org, self.product, pool)
+        return account
+
+
+Identified = Caller | Refusal
+
+
+class Identifier:
+    """Identifies the callers of one upstream. `directory` gives the image in force."""
+
+    def __init__(
+        self,
+        *,
+        upstream: str,
+        product: str,
+        directory: Callable[[], DirectoryImage],
+        fixed: tuple[str, str] | None = None,
+        tokens: TokenBook | None = None,
+    ) -> None:
+        self._upstream = upstream
+        self._product = product
+        self._directory = directory
+        self._fixed = fixed
+        self._tokens = tokens
+        self._image: DirectoryImage | None = None
+        self._callers: dict[tuple[str | bytes, ...] | bytes, Identified] = {}
+
+    def identify(self, head: RequestHead) -> Identified | asyncio.Future[Identified]:
+        """The caller, a refusal, or a future of either while a token is asked about."""
+        image = self._directory()
+        if image is not self._image or len(self._callers) >= CALLERS_MAX:
+            self._image = image
+            self._callers.clear()
+        keys, token = _credentials(head, keys_only=self._tokens is None and self._fixed is None)
+        if self._tokens is not None and token is not None:
+            return self._by_token(image, keys, token, self._tokens)
+        if len(keys) == 1 and self._fixed is None:  # nearly every call of a key upstream: one digest, one look-up
+            digest = sha256(keys[0]).digest()
+            known = self._callers.get(digest)
+            if known is None or head.authorization is not None and not _is_ours(head.authorization):
+                known = self._by_keys(image, keys, None, replaces=token is None)
+                if isinstance(known, Caller) and token is None:
+                    self._callers[digest] = known
+            return known
+        return self._by_keys(image, keys, None, replaces=token is None)
+
+    def _by_token(
+        self, image: DirectoryImage, keys: list[bytes], token: bytes, tokens: TokenBook
+    ) -> Identified | asyncio.Future[Identified]:
+        digest = sha256(token).digest()
+        claims = tokens.known(digest)
+        if claims is not None:
+            return self._by_claims(image, keys, claims)
+        identified: asyncio.Future[Identified] = asyncio.get_running_loop().create_future()
+
+        def told(asked: asyncio.Future[Claims | Inactive | Refusal]) -> None:
+            if not identified.done():
+                answer = asked.result()
+                identified.set_result(
+                    answer if isinstance(answer, Refusal) else self._by_claims(self._directory(), keys, answer)
+                )
+
+        tokens.ask(token, digest).add_done_callback(told)
+        return identified
+
+    def _by_claims(self, image: DirectoryImage, keys: list[bytes], claims: Claims | Inactive) -> Identified:
+        if isinstance(claims, Inactive):
+            return TOKEN_INACTIVE
+        if not keys:
+            remembered = self._callers.get(claims.key)
+            if remembered is None:
+                remembered = self._by_keys(image, keys, claims, replaces=False)
+                self._callers[claims.key] = remembered
+            return remembered
+        return self._by_keys(image, keys, claims, replaces=False)
+
+    def _by_keys(
+        self, image: DirectoryImage, keys: list[bytes], claims: Claims | None, *, replaces: bool
+    ) -> Identified:
+        """Every credential must name the same org; the most specific one names user and app."""
+        org = user = app = ""
+        if self._fixed is not None:
+            org, app = self._fixed
+        if claims is not None:
+            if org not in ("", claims.org):
+                return CREDENTIALS_CONTRADICT
+            org, app = claims.org, claims.app
+            known = image.user(org, claims.user)
+            user = claims.user if known is None else known.id
+        for key in keys:
+            row = image.key(sha256(key).digest())
+            if row is None:
+                return KEY_UNKNOWN
+            if org not in ("", row.org):
+                return CREDENTIALS_CONTRADICT
+            org, user, app = row.org, row.user or user, row.app or app
+        if not org:
+            return TOKEN_MISSING if self._tokens is not None else CREDENTIALS_MISSING
+        refusal = self._standing(image, org, user)
+        if refusal is not None:
+            return refusal
+        credential = (image.upstream_credential(org, self._upstream) or "") if replaces else ""
+        return Caller(
+            org=org,
+            user=clean(user),
+            app=clean(app),
+            product=self._product,
+            authorization=credential.encode("latin-1", "ignore"),
+            replaces=replaces and bool(keys),
+        )
+
+    def _standing(self, image: DirectoryImage, org: str, user: str) -> Refusal | None:
+        record = image.org(org)
+        if record is None:
+            return Refusal(
+                status=403,
+                code="ORG_UNKNOWN",
+                text=f"Org {clean(org)} is not known here. Ask the operator to add it (farebox org add).",
+            )
+        if record.suspended:
+            return Refusal(
+                status=403,
+                code="ORG_SUSPENDED",
+                text="This org is suspended. Ask the operator of this gateway to lift the suspension.",
+                details={"org": org},
+            )
+        member = image.user(org, user)
+        if member is not None and not member.active:
+            return Refusal(
+                status=403,
+                code="USER_INACTIVE",
+                text="This user is not active in the org. Ask the operator of this gateway to activate it.",
+                details={"org": org, "user": user},
+            )
+        if image.subscription(org, self._product) is None:
+            return Refusal(
+                status=403,
+                code="NO_SUBSCRIPTION",
+                text=f"This org has no plan for {self._product}. Ask the operator to add one (farebox org add).",
+                details={"org": org, "product": self._product},
+            )
+        return None
+
+
+def _credentials(head: RequestHead, *, keys_only: bool) -> tuple[list[bytes], bytes | None]:
+    """(keys of ours, the upstream's token) among a request's credentials."""
+    keys: list[bytes] = []
+    token: bytes | None = None
+    authorization = head.authorization
+    if authorization is not None:
+        if _is_ours(authorization):
+            keys.append(authorization[7:].strip())
+        else:
+            token = _token(authorization)
+    if head.farebox_key is not None:
+        keys.append(head.farebox_key.strip())
+    if head.api_key is not None:
+        if keys_only or head.api_key.startswith(KEY_PREFIX):
+            keys.append(head.api_key.strip())
+        else:  # the upstream's own
+            head.lines += (b"X-Api-Key", b": ", head.api_key, b"\r\n")
+    return keys, token
+
+
+def _is_ours(authorization: bytes) -> bool:
+    return authorization[7:11] == KEY_PREFIX and authorization[:7].lower() == b"bearer "
+
+
+def _token(authorization: bytes) -> bytes | None:
+    lowered = authorization[:16].lower()
+    for scheme in _TOKEN_SCHEMES:
+        if lowered.startswith(scheme):
+            return authorization[len(scheme) :].strip()
+    return authorization
+
+
+def clean(text: str) -> str:
+    """An outside name made harmless: no control characters, no surrounding space, at most NAME_CHARS_MAX.
+
+    >>> clean(" nightly\\x00 sync ")
+    'nightly sync'
+    """
+    return _UNPRINTABLE.sub("", text).strip()[:NAME_CHARS_MAX]
+
+
+def function_and_task(head: RequestHead) -> tuple[str, str]:
+    """(function, task) as the caller names them: X-Farebox-Function, -Task, else W3C baggage."""
+    function = head.function.decode("utf-8", "replace")
+    task = head.task.decode("utf-8", "replace")
+    if head.baggage and not (function and task):
+        said = _baggage(head.baggage.decode("utf-8", "replace"))
+        function = function or said.get("farebox.function", "")
+        task = task or said.get("farebox.task", "")
+    return clean(function), clean(task)
+
+
+def _baggage(text: str) -> dict[str, str]:
+    """The members of a W3C baggage field; properties after ; are ignored."""
+    members = {}
+    for member in text.split(","):
+        key, equals, value = member.partition(";")[0].partition("=")
+        if equals:
+            members[key.strip()] = unquote(value.strip())
+    return members
+
+
+_BEARER: Final = b'Bearer realm="farebox"'
+
+CREDENTIALS_MISSING: Final = Refusal(
+    status=401,
+    code="CREDENTIALS_MISSING",
+    text="No Farebox key was sent. Send one as Authorization: Bearer fbx_..., X-Api-Key or X-Farebox-Key.",
+    challenge=_BEARER,
+)
+TOKEN_MISSING: Final = Refusal(
+    status=401,
+    code="CREDENTIALS_MISSING",
+    text="No access token was sent. Send it as Authorization: Zoho-oauthtoken ... or Bearer ...",
+    challenge=_BEARER,
+)
+KEY_UNKNOWN: Final = Refusal(
+    status=401,
+    code="CREDENTIALS_UNKNOWN",
+    text="This Farebox key is not known or was revoked. Ask for a new one (farebox key add).",
+    challenge=_BEARER + b', error="invalid_token"',
+)
+TOKEN_INACTIVE: Final = Refusal(
+    status=401,
+    code="CREDENTIALS_UNKNOWN",
+    text="The access token is not active: it expired, was revoked or is not from here. Get a new one and repeat.",
+    challenge=_BEARER + b', error="invalid_token"',
+)
+CREDENTIALS_CONTRADICT: Final = Refusal(
+    status=401,
+    code="CREDENTIALS_CONTRADICT",
+    text="The credentials sent name different orgs. Send those of one org.",
+    challenge=_BEARER,
+)

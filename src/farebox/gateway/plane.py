@@ -1,0 +1,187 @@
+"""What all calls of one gateway worker share: settings, patience, journal, leases, and the way to each upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import count
+from typing import Final, Protocol
+
+from farebox.config import GatewayConfig
+from farebox.domain.cards import CompiledCard
+from farebox.errors import JournalError
+from farebox.gateway.date import DateLine
+from farebox.gateway.http1_client import ClientCall, ClientConnection
+from farebox.gateway.http1_pool import UpstreamPool
+from farebox.gateway.http1_request import RequestHead
+from farebox.gateway.identify import Identifier
+from farebox.gateway.local import HEALTH_PATH, LocalAnswer, unreadable
+from farebox.gateway.proxies import TrustedProxies
+from farebox.gateway.refusals import RefusalCounts
+from farebox.gateway.refuse import Refusal
+from farebox.gateway.standing import Standing
+from farebox.gateway.waits import Waits
+from farebox.journal.records import Entry
+from farebox.quota.leases import LeaseBook
+
+SALT_BYTES: Final = 16
+COUNTERS: Final = 1 << 32
+
+
+class Journal(Protocol):
+    """What the data plane needs of a journal writer."""
+
+    def reserve(self) -> None:
+        """Room for one call; raises JournalError."""
+        ...
+
+    def unreserve(self) -> None:
+        """The call appends nothing more."""
+        ...
+
+    def append(self, entry: Entry, released: Callable[[bool], None] | None) -> None:
+        """Hand in an entry."""
+        ...
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong now; None when nothing is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """An upstream as calls meet it."""
+
+    name: str
+    paths: tuple[str, ...]
+    card: CompiledCard
+    pool: UpstreamPool
+    identifier: Identifier
+    standing: Standing
+
+
+class Plane:
+    """One worker's data plane. Opens a call for every request head a connection reads."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        waits: Waits,
+        routes: tuple[Route, ...],
+        book: LeaseBook,
+        journal: Journal,
+        target_salt: bytes,
+        new_call: Callable[[Plane, ClientConnection, RequestHead, Route], ClientCall],
+    ) -> None:
+        self.config = config
+        self.loop = loop
+        self.waits = waits
+        self.book = book
+        self.journal = journal
+        self.header_bytes_max = config.header_bytes_max
+        self.header_fields_max = config.header_fields_max
+        self.target_bytes_max = config.target_bytes_max
+        self.pipelined_bytes_max = config.pipelined_bytes_max
+        self.stream_buffer_bytes = config.stream_buffer_bytes
+        self.draining = False
+        self.date = DateLine()
+        self.proxies = TrustedProxies(config.trusted_proxies)
+        self.counters: dict[str, int] = {}
+        """Metrics by name; unauthenticated refusals are counted only here."""
+        self.clients: set[ClientConnection] = set()
+        self._new_call = new_call
+        self._routes = sorted(
+            ((prefix, route) for route in routes for prefix in route.paths), key=lambda pair: -len(pair[0])
+        )
+        self._hash = blake2b(digest_size=8, key=target_salt)
+        self._call_salt = int.from_bytes(os.urandom(4), "big")
+        self._call_numbers = count()
+        self.refusals = RefusalCounts(append=self._append_refusals, now=self.stamp, call_id=self.call_id)
+
+    # -- for connections --------------------------------------------------------------------------------------------
+
+    def open(self, client: ClientConnection, head: RequestHead) -> ClientCall:
+        """The call a request head asks for."""
+        path = head.path
+        if path == HEALTH_PATH:
+            return self._health(client, head)
+        for prefix, route in self._routes:
+            if path.startswith(prefix) and (prefix[-1] == "/" or path[len(prefix) : len(prefix) + 1] in ("", "/")):
+                return self._new_call(self, client, head, route)
+        return self.refuse_head(
+            client,
+            head,
+            Refusal(
+                status=404, code="NO_SUCH_UPSTREAM", text="No API behind this gateway has that path; check the address."
+            ),
+        )
+
+    def refuse(self, client: ClientConnection, refusal: Refusal) -> ClientCall:
+        """The answer to bytes that are no acceptable request."""
+        self.count(f"refused.{refusal.code}")
+        return unreadable(client, refusal, date=self.date.line())
+
+    def refuse_head(self, client: ClientConnection, head: RequestHead, refusal: Refusal) -> ClientCall:
+        """The answer to a request that goes nowhere."""
+        self.count(f"refused.{refusal.code}")
+        return LocalAnswer.refusing(client, head, refusal, date=self.date.line())
+
+    def connected(self, client: ClientConnection) -> bool:
+        """A connection came; False: there are as many as there may be."""
+        self.clients.add(client)
+        return len(self.clients) <= self.config.client_connections_max
+
+    def disconnected(self, client: ClientConnection) -> None:
+        """A connection ended."""
+        self.clients.discard(client)
+
+    # -- for calls --------------------------------------------------------------------------------------------------
+
+    def stamp(self) -> int:
+        """The store's time as far as it is known, in microseconds; the wall clock before the first reply."""
+        return self.book.stamp() or self.date.microseconds()
+
+    def call_id(self, stamp: int) -> bytes:
+        """16 bytes that sort by time and never repeat."""
+        return _CALL_ID.pack(stamp, self._call_salt, next(self._call_numbers) % COUNTERS)
+
+    def target_hash(self, target: bytes) -> bytes:
+        """8 bytes: keyed, so that repeats can be seen without keeping what was asked."""
+        hashed = self._hash.copy()
+        hashed.update(target)
+        return hashed.digest()
+
+    def count(self, name: str) -> None:
+        """One more of what `name` counts."""
+        self.counters[name] = self.counters.get(name, 0) + 1
+
+    def is_ready(self) -> tuple[bool, str]:
+        """Whether calls are taken, and why not."""
+        if self.draining:
+            return False, "stopping"
+        trouble = self.journal.trouble
+        if trouble is not None:
+            return False, f"journal: {trouble}"
+        if not self.book.reachable():
+            return True, "quota store unreachable: calls go on within their leases"
+        return True, ""
+
+    def _health(self, client: ClientConnection, head: RequestHead) -> LocalAnswer:
+        ready, reason = self.is_ready()
+        return LocalAnswer.health(client, head, ready=ready, reason=reason, date=self.date.line())
+
+    def _append_refusals(self, entry: Entry) -> None:
+        try:
+            self.journal.append(entry, None)
+        except JournalError:  # no room for records that nobody pays for: they are counted, not kept
+            self.counters["refusals.not_journalled"] = self.counters.get("refusals.not_journalled", 0) + entry.refusals
+
+
+_CALL_ID: Final = struct.Struct(">QII")

@@ -1,0 +1,67 @@
+"""Who is at the other end: forwarding fields are believed only from trusted proxies, and replaced otherwise."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+
+from farebox.gateway.http1_client import ClientConnection
+from farebox.gateway.http1_request import RequestHead
+
+HOPS_MAX: Final = 32
+"""Addresses looked at in one X-Forwarded-For field."""
+
+
+class TrustedProxies:
+    """The networks whose word counts."""
+
+    __slots__ = ("_networks",)
+
+    def __init__(self, networks: tuple[str, ...]) -> None:
+        self._networks = tuple(ipaddress.ip_network(network) for network in networks)
+
+    def trusts(self, address: str) -> bool:
+        """Whether a proxy at that address is believed."""
+        if not self._networks:
+            return False
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(ip.version == network.version and ip in network for network in self._networks)
+
+    def client_ip(self, peer: str, forwarded_for: bytes) -> str:
+        """The caller's address: the peer's, or behind trusted proxies the last one they do not vouch for themselves."""
+        if not forwarded_for or not self.trusts(peer):
+            return peer
+        client = peer
+        for hop in reversed(forwarded_for.decode("latin-1").split(",")[-HOPS_MAX:]):
+            address = hop.strip()
+            try:
+                ipaddress.ip_address(address)
+            except ValueError:
+                return client
+            client = address
+            if not self.trusts(address):
+                return client
+        return client
+
+    def lines(self, client: ClientConnection, head: RequestHead) -> list[bytes]:
+        """The forwarding fields an upstream gets."""
+        if head.forwarded_for and self.trusts(client.peer):
+            chain = head.forwarded_for + b", " + client.peer.encode("ascii")
+            lines = [b"X-Forwarded-For: ", chain, b"\r\n"]
+            said = {name.lower() for name, _ in head.forwarded or ()}
+            for name, value in head.forwarded or ():
+                lines += (name, b": ", value, b"\r\n")
+            if b"x-forwarded-host" not in said:
+                lines += (b"X-Forwarded-Host: ", head.host, b"\r\n")
+            return lines
+        constant = client.forwarded_lines
+        if constant is None:
+            constant = client.forwarded_lines = (
+                b"X-Forwarded-For: "
+                + client.peer.encode("ascii")
+                + b"\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: "
+            )
+        return [constant, head.host, b"\r\n"]

@@ -1,0 +1,88 @@
+"""Refusals for want of credits or of a working journal, naming the limit and what to do."""
+
+from __future__ import annotations
+
+from farebox.domain.credits import text_of
+from farebox.errors import JournalError
+from farebox.gateway.refuse import Refusal
+from farebox.quota.leases import Refusal as NotAdmitted
+
+
+def quota_refusal(why: NotAdmitted, *, now: int) -> Refusal:  # noqa: ARG001 - the instant belongs to the question
+    """What a caller is told whose call was not admitted."""
+    if why.reason == "quota_unavailable":
+        return Refusal(
+            status=503,
+            code="QUOTA_UNAVAILABLE",
+            text="Credits cannot be checked now. Nothing was charged; try again shortly.",
+            retry_after=why.retry_after or 1,
+        )
+    if why.reason == "suspended":
+        return Refusal(
+            status=403,
+            code="ORG_SUSPENDED",
+            text="This org is suspended. Ask the operator of this gateway to lift the suspension.",
+            details={"org": why.account.org},
+        )
+    total = 0 if why.snapshot is None else why.snapshot.allowance.total
+    used = 0 if why.snapshot is None else why.snapshot.used
+    details: dict[str, int | str] = {
+        "limit": f"{why.account.pool} credits of {why.account.product} in any 24 hours",
+        "allowance": text_of(total),
+        "used": text_of(used),
+        "needed": text_of(why.ceiling),
+    }
+    if why.reason == "never_fits":
+        return Refusal(
+            status=429,
+            code="CEILING_NEVER_FITS",
+            text=(
+                f"This call may cost {text_of(why.ceiling)} credits and the allowance is {text_of(total)} in any 24 hours: "
+                "it can never be admitted. Send a smaller call or get a larger plan."
+            ),
+            details=details,
+        )
+    when = f"in {why.retry_after} s" if why.retry_after is not None else "later"
+    return Refusal(
+        status=429,
+        code="CREDITS_EXHAUSTED",
+        text=(
+            f"The allowance of {text_of(total)} credits in any 24 hours is used up: {text_of(used)} are used and this call "
+            f"may cost {text_of(why.ceiling)}. Enough credits return {when}; raise the allowance to go on sooner."
+        ),
+        retry_after=why.retry_after,
+        details=details,
+    )
+
+
+def quota_silent() -> Refusal:
+    """The quota store did not answer while a call waited."""
+    return Refusal(
+        status=503,
+        code="QUOTA_UNAVAILABLE",
+        text="Credits could not be checked in time. Nothing was charged; try again shortly.",
+        retry_after=1,
+    )
+
+
+def journal_refusal(error: JournalError, *, full: bool) -> Refusal:
+    """The journal has no room or no working segment: the upstream was not reached."""
+    return Refusal(
+        status=503,
+        code="JOURNAL_FULL" if full else "JOURNAL_UNAVAILABLE",
+        text=f"The call cannot be recorded, so it was not made and costs nothing. {error}",
+        retry_after=1,
+    )
+
+
+def not_recorded(trouble: str | None) -> Refusal:
+    """The call was made and its record could not be written: the answer is not given out (G2)."""
+    return Refusal(
+        status=503,
+        code="NOT_RECORDED",
+        text=(
+            "The upstream was called but the call could not be recorded, so its answer is withheld and nothing is charged "
+            f"({trouble or 'the journal failed'}). Whether it took effect is unknown: look before repeating it."
+        ),
+        retry_after=1,
+    )

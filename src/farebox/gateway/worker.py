@@ -1,0 +1,311 @@
+"""One gateway worker, from its parts: listen, take calls, and on stopping give everything back.
+
+Order of stopping: no new connections, calls under way end (or are cut after `stop_grace_seconds`), what they cost is
+committed, the last sync returns every lease and closes the incarnation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+import structlog
+import uvloop
+
+from farebox.config import Config, Upstream, host_port
+from farebox.domain.cards import CompiledCard
+from farebox.domain.identity import Account
+from farebox.domain.instants import MICROSECONDS
+from farebox.errors import AddressInUseError, DataDirectoryError
+from farebox.gateway.http1_client import ClientConnection
+from farebox.gateway.http1_pool import UpstreamPool
+from farebox.gateway.identify import Identifier
+from farebox.gateway.introspect import TokenBook
+from farebox.gateway.meter import Call
+from farebox.gateway.plane import Plane, Route
+from farebox.gateway.standing import Standing
+from farebox.gateway.waits import Waits
+from farebox.journal.position import Position
+from farebox.journal.records import Entry
+from farebox.journal.writer import JournalWriter
+from farebox.quota.adoption import Adopter
+from farebox.quota.directory_image import DirectoryImage
+from farebox.quota.leases import LeaseBook
+from farebox.quota.port import Gateway, QuotaStore
+from farebox.quota.syncer import StoreThread, Syncer
+
+BACKLOG: Final = 4_096
+DIRECTORY_SECONDS: Final = 0.5
+"""How often the directory's version is looked at: a revoked key is refused well within one lease time."""
+
+HEARTBEAT_SECONDS: Final = 1.0
+GC_THRESHOLD: Final = 20_000
+"""Young objects before a collection: at Python's 700 it ran every 30 calls and took 4 % of the time."""
+
+_log = structlog.get_logger("farebox.gateway")
+
+
+class Watch(Protocol):
+    """The directory, kept fresh; `farebox.quota.directory.DirectoryWatch`."""
+
+    image: DirectoryImage
+
+    def refresh(self) -> bool:
+        """Load the image again if its version grew."""
+        ...
+
+    def close(self) -> None:
+        """Close the file."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a worker is made of. `cards` are by upstream name; `open_store` runs in the worker's quota thread."""
+
+    config: Config
+    cards: Mapping[str, CompiledCard]
+    watch: Callable[[], Watch]
+    open_store: Callable[[Watch], QuotaStore]
+    journal_root: Path
+    target_salt: bytes
+    """Keys the hash of paths in entries; the same for all workers and restarts, so that repeats can be seen."""
+    slot: int = 0
+
+
+def main(parts: Parts, *, listener: socket.socket | None = None, heartbeat: int | None = None) -> None:
+    """Run a worker in this process until SIGTERM or SIGINT."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(parts, listener=listener, heartbeat=heartbeat))
+
+
+def listen(address: str) -> socket.socket:
+    """A listening socket on host:port that several workers can share; raises AddressInUseError with a sentence."""
+    host, port = host_port(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # Two workers share a port by SO_REUSEPORT; a stranger's listener must still be found, so look first.
+        _probe(family, host, port)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise AddressInUseError(
+            f"{address} cannot be listened on: {error.strerror}. "
+            "Stop what uses it (ss -ltnp shows what), or give another address as gateway.listen."
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _probe(family: int, host: str, port: int) -> None:
+    if port == 0:
+        return
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+
+
+async def run(
+    parts: Parts,
+    *,
+    listener: socket.socket | None = None,
+    heartbeat: int | None = None,
+    stop: asyncio.Event | None = None,
+    started: Callable[[Worker], None] = lambda _: None,
+) -> None:
+    """Take calls until `stop` is set or SIGTERM or SIGINT comes; returns when everything is given back.
+
+    `listener`: an inherited listening socket; without one, `gateway.listen` is bound here. `heartbeat`: a pipe to write
+    a byte to every second. Raises FareboxErrors for what keeps it from starting.
+    """
+    worker = Worker(parts, listener or listen(parts.config.gateway.listen), heartbeat)
+    stop = stop or asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread: whoever runs us sets `stop`
+            loop.add_signal_handler(number, stop.set)
+    await worker.start()
+    try:
+        started(worker)
+        await stop.wait()
+    finally:
+        await worker.stop()
+
+
+class Worker:
+    """The running parts of one worker."""
+
+    def __init__(self, parts: Parts, listener: socket.socket, heartbeat: int | None) -> None:
+        self._parts = parts
+        self._listener = listener
+        self._heartbeat = heartbeat
+        self._beaten_at = 0.0
+        self._pools: list[UpstreamPool] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        host, port = listener.getsockname()[:2]
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        """Where it listens, with the port it got."""
+
+    async def start(self) -> None:
+        """Open the journal, find the quota store, take over what dead gateways left, and accept."""
+        parts, settings = self._parts, self._parts.config.gateway
+        loop = self._loop = asyncio.get_running_loop()
+        self._directory_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="farebox-directory")
+        self._watch = watch = await loop.run_in_executor(self._directory_thread, parts.watch)
+        incarnation = f"{time.time_ns() // 1_000_000:012x}-{parts.slot}-{os.urandom(6).hex()}"
+        gateway = Gateway(socket.gethostname(), parts.slot, incarnation)
+        self.book = LeaseBook(gateway, boottime)
+        self._thread = StoreThread(lambda: parts.open_store(watch))
+        self._syncer = Syncer(self.book, self._thread, clock=boottime, on_fault=self._fault)
+        self.journal = JournalWriter(
+            parts.journal_root,
+            incarnation,
+            durability=settings.durability,
+            loop=loop,
+            on_committed=self._committed,
+            segment_bytes=settings.journal_segment_bytes,
+            journal_bytes_max=settings.journal_bytes_max,
+        )
+        self.waits = Waits(settings, loop)
+        self.plane = Plane(
+            settings,
+            loop=loop,
+            waits=self.waits,
+            routes=tuple(self._route(upstream) for upstream in parts.config.upstream),
+            book=self.book,
+            journal=self.journal,
+            target_salt=parts.target_salt,
+            new_call=Call,
+        )
+        self.waits.timeouts.every_tick(self.plane.refusals.flush_if_due)
+        self.waits.timeouts.every_tick(self._beat)
+        self.waits.timeouts.run()
+        self._syncer.start()
+        self._adopter = Adopter(parts.journal_root, self._thread)
+        self._adopter.start()
+        self._tasks.append(loop.create_task(self._watch_directory()))
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD)
+        self._server = await loop.create_server(
+            lambda: ClientConnection(self.plane), sock=self._listener, backlog=BACKLOG
+        )
+        _log.info("gateway.listening", address=self.address, incarnation=incarnation)
+
+    async def stop(self) -> None:
+        """Stop as the module says; safe after a failed start of accepting."""
+        self.plane.draining = True
+        self._server.close()
+        for client in list(self.plane.clients):
+            client.close_if_idle()
+        deadline = self._loop.time() + self._parts.config.gateway.stop_grace_seconds
+        while self.plane.clients and self._loop.time() < deadline:
+            await asyncio.sleep(0.02)
+        for client in list(self.plane.clients):
+            client.abort()
+        await asyncio.sleep(0)  # aborted connections tell their calls, which are charged
+        await asyncio.sleep(0.01)
+        for pool in self._pools:
+            pool.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.waits.timeouts.stop()
+        self.plane.refusals.flush()
+        await self._adopter.close()
+        self.journal.close()
+        await self._syncer.close()
+        await self._thread.close()
+        await self._loop.run_in_executor(self._directory_thread, self._watch.close)
+        self._directory_thread.shutdown()
+        _log.info("gateway.stopped", address=self.address)
+
+    def _committed(self, entries: list[Entry], position: Position) -> None:
+        """A group of entries is on disk: what it charges goes into the next sync."""
+        settled = self.book.settled
+        for entry in entries:
+            if entry.credits:
+                settled(Account(entry.org, entry.product, entry.pool), entry.stamp // MICROSECONDS, entry.credits)
+        self.book.settled_to(position)
+
+    def _route(self, upstream: Upstream) -> Route:
+        settings, card = self._parts.config.gateway, self._parts.cards[upstream.name]
+        tokens = None
+        if upstream.identity == "introspection" and upstream.introspection is not None:
+            tokens = TokenBook(
+                upstream.introspection,
+                self._pool(urlsplit(upstream.introspection.url).netloc),
+                entries_max=settings.token_cache_entries,
+                cache_seconds=settings.token_cache_seconds,
+                loop=self._loop,
+            )
+        fixed = None if upstream.fixed is None else (upstream.fixed.org, upstream.fixed.app)
+        return Route(
+            name=upstream.name,
+            paths=upstream.paths,
+            card=card,
+            pool=self._pool(urlsplit(upstream.url).netloc),
+            identifier=Identifier(
+                upstream=upstream.name,
+                product=card.card.product,
+                directory=lambda: self._watch.image,
+                fixed=fixed if upstream.identity == "fixed" else None,
+                tokens=tokens,
+            ),
+            standing=Standing(self.book, card.card.dialect),
+        )
+
+    def _pool(self, authority: str) -> UpstreamPool:
+        settings = self._parts.config.gateway
+        pool = UpstreamPool(
+            authority=authority,
+            waits=self.waits,
+            connections_max=settings.upstream_connections_max,
+            waiting_max=settings.upstream_waiting_max,
+            connect_seconds=settings.connect_seconds,
+            header_bytes_max=settings.header_bytes_max,
+            header_fields_max=settings.header_fields_max,
+            stream_buffer_bytes=settings.stream_buffer_bytes,
+        )
+        self._pools.append(pool)
+        return pool
+
+    async def _watch_directory(self) -> None:
+        while True:
+            await asyncio.sleep(DIRECTORY_SECONDS)
+            try:
+                await self._loop.run_in_executor(self._directory_thread, self._watch.refresh)
+            except DataDirectoryError as error:  # the last image stays in force
+                _log.warning("directory.unreadable", code=error.code, message=str(error))
+
+    def _beat(self) -> None:
+        now = self._loop.time()
+        if self._heartbeat is not None and now - self._beaten_at >= HEARTBEAT_SECONDS:
+            self._beaten_at = now
+            with contextlib.suppress(OSError):  # the supervisor is gone: its death ends us by SIGTERM, not by this
+                os.write(self._heartbeat, b".")
+
+    def _fault(self, error: BaseException) -> None:
+        """The quota protocol was broken, a bug: stop and let a fresh incarnation take over."""
+        _log.error("gateway.fault", message=str(error))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def boottime() -> int:
+    """CLOCK_BOOTTIME in microseconds: never stepped, counts through suspend."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000
