@@ -65,7 +65,7 @@ class _App:
 
     async def _respond(self, request: Request) -> Response:
         try:
-            if request.url.path.startswith("/oauth/"):
+            if request.scope["path"].startswith("/oauth/"):
                 return await self._respond_oauth(request)
             return _response(self._answer(request, await _body(request)), head=request.method == "HEAD")
         except ApiError as refusal:
@@ -77,7 +77,7 @@ class _App:
             raise
         except Exception:
             # one broken call must not end the others; the log has the whole story
-            logger.exception("%s %s failed", request.method, request.url.path)
+            logger.exception("%s %s failed", request.method, request.scope["path"])
             return _refused(ApiError(500, "INTERNAL_ERROR", "Internal server error occurred."))
 
     def _answer(self, request: Request, body: bytes) -> Answer:
@@ -111,7 +111,7 @@ class _App:
         return route.answer(call, **found)
 
     async def _respond_oauth(self, request: Request) -> Response:
-        path = request.url.path
+        path = request.scope["path"]
         if path == "/oauth/v2/auth":
             return self._authorize(dict(request.query_params))
         if path not in ("/oauth/v2/token", "/oauth/v2/token/revoke", "/oauth/v2/introspect"):

@@ -40,7 +40,7 @@ class Call:
         """The body, which must be a JSON object, whatever its Content-Type says."""
         try:
             content = msgspec.json.decode(self.body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise unreadable_body() from error
         if not isinstance(content, dict):
             raise unreadable_body()

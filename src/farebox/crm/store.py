@@ -55,11 +55,12 @@ class Store:
             self._depth = 1
             try:
                 yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            else:
                 self._db.execute("COMMIT")
+            except BaseException:
+                # a full disk has SQLite roll back by itself
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
             finally:
                 self._depth = 0
 

@@ -4,6 +4,7 @@ Pure: what needs the store (do the ids exist, is the value taken) is left to `re
 fields are ignored, as the original does. The first thing wrong is what is reported.
 """
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,14 +15,17 @@ from farebox.crm.errors import ApiError, invalid_data, mandatory_not_found
 from farebox.crm.schema import Catalogue, DataType, Field, Module
 
 EMAIL = re.compile(r"[^\s@<>()\[\],;:\\\"]+@[^\s@.<>()\[\],;:\\\"]+(\.[^\s@.<>()\[\],;:\\\"]+)+")
-PHONE = re.compile(r"[0-9a-zA-Z+.()\-;\s]+")
+PHONE = re.compile(r"[0-9a-zA-Z+.()\-;\s]+", re.ASCII)
 WEBSITE = re.compile(r"(https?://|ftp://)?[^\s/?#.]+(\.[^\s/?#.]+)+([/?#]\S*)?")
-DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-DATETIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})")
-ID = re.compile(r"[1-9]\d{0,18}")
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+DATETIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})", re.ASCII)
+ID = re.compile(r"[1-9]\d{0,18}", re.ASCII)
+BIGINT = re.compile(r"-?\d{1,40}", re.ASCII)
 ID_MAX = 2**63 - 1
 PATTERNS = {DataType.EMAIL: EMAIL, DataType.PHONE: PHONE, DataType.WEBSITE: WEBSITE}
 FRACTION_DIGITS_MAX = 9
+YEAR_MIN, YEAR_MAX = 1, 9_999
+"""Years a datetime lies between, both excluded, so that it exists in every time zone."""
 SUBFORM_ROWS_MAX = 200
 
 Stored = str | int | float | bool | list[Any] | None
@@ -137,10 +141,12 @@ def _datetime(each: Field, value: object, path: str) -> int:
     if not isinstance(value, str) or not DATETIME.fullmatch(value):
         raise _wrong_type(each, path)
     try:
-        instant = datetime.fromisoformat(value)
-        return int(instant.astimezone(UTC).timestamp())
+        instant = datetime.fromisoformat(value).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise _wrong_type(each, path) from error
+    if not YEAR_MIN < instant.year < YEAR_MAX:
+        raise _wrong_type(each, path)
+    return int(instant.timestamp())
 
 
 def _integer(each: Field, value: object, path: str) -> int:
@@ -152,7 +158,7 @@ def _integer(each: Field, value: object, path: str) -> int:
 
 
 def _bigint(each: Field, value: object, path: str) -> int:
-    if isinstance(value, str) and re.fullmatch(r"-?\d+", value):
+    if isinstance(value, str) and BIGINT.fullmatch(value):
         value = int(value)
     return _integer(each, value, path)
 
@@ -160,7 +166,7 @@ def _bigint(each: Field, value: object, path: str) -> int:
 def _number(each: Field, value: object, path: str) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _wrong_type(each, path, "integer" if each.data_type is DataType.PERCENT else "double")
-    if len(str(abs(int(value)))) > each.length:
+    if not math.isfinite(value) or len(str(abs(int(value)))) > each.length:
         raise _too_long(each, path, each.length)
     return value if isinstance(value, int) else round(value, FRACTION_DIGITS_MAX)
 
