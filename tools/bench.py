@@ -89,9 +89,8 @@ def measure(stack: ExitStack, folder: Path, nginx: str, arguments: argparse.Name
     figures = []
     for durability in ("disk", "os"):
         with gateway_running(folder, upstream, durability) as gateway:
-            for goal in GOALS:
-                if goal.durability == durability:
-                    figures.append(paired(goal, folder, proxy, gateway, arguments))
+            wanted = [goal for goal in GOALS if goal.durability == durability]
+            figures.extend(paired(goal, folder, proxy, gateway, arguments) for goal in wanted)
             if durability == "disk":
                 figures.append(latency(folder, proxy, gateway, arguments))
     return {"cores": os.cpu_count(), "fdatasync_p50_ms": round(sync_ms, 3), "figures": figures}
@@ -173,8 +172,8 @@ def upstream_conf(port: int) -> str:
     """A server that answers everything with a small JSON, and introspection by the token's number."""
     record = '{"data":[{"id":"1","Last_Name":"Ward","Company":"Acme","Email":"ward@acme.example"}]}'
     return (
-        f"server {{ listen 127.0.0.1:{port} backlog=4096; default_type application/json; keepalive_requests 100000000;\n"
-        f"  location / {{ return 200 '{record}'; }}\n}}\n"
+        f"server {{ listen 127.0.0.1:{port} backlog=4096; keepalive_requests 100000000;\n"
+        f"  default_type application/json; location / {{ return 200 '{record}'; }}\n}}\n"
     )
 
 
@@ -210,7 +209,7 @@ def nginx_running(nginx: str, folder: Path, servers: str, core: int, port: int) 
 
 @contextmanager
 def gateway_running(folder: Path, upstream: int, durability: str) -> Iterator[int]:
-    """`farebox serve` with everything on; its gateway worker on core 0, all else on core 1. Yields the gateway's port."""
+    """`farebox serve` with everything on, its gateway worker on core 0, all else on core 1; the gateway's port."""
     data = folder / f"data-{durability}"
     port, console, introspection = free_port(), free_port(), free_port()
     add_orgs(data)
@@ -242,8 +241,8 @@ def add_orgs(data: Path) -> None:
     """The orgs of the load, each with an allowance that lasts."""
     directory = Directory.open(data)
     for number in range(ORGS):
-        directory.add_org(org=f"org{number}", name=f"Org {number}")
-        directory.subscribe(org=f"org{number}", product="crm", card="zoho-crm", plan="ultimate", users=100_000)
+        directory.add_org(f"org{number}", name=f"Org {number}")
+        directory.subscribe(f"org{number}", "crm", card="zoho-crm", plan="ultimate", users=100_000)
     directory.close()
 
 
