@@ -22,6 +22,9 @@ Row = tuple[int, int]
 SCHEDULE_STEPS_MAX: Final = 64
 """Steps of a schedule of returning credits: enough for a curve, small enough to travel with every sync."""
 
+GROUPS_MAX: Final = 30
+"""Merged steps on either side of the exact one: 2 x 30 + 3 exact steps are fewer than 64."""
+
 
 def counts(second: int, *, at: int) -> bool:
     """Whether a row of `second` counts at the instant `at`.
@@ -56,23 +59,29 @@ def reaching(rows: Iterable[Row], *, credits_missing: int) -> list[Row]:
     return taken
 
 
-def merged(rows: Sequence[Row]) -> tuple[Row, ...]:
+def merged(rows: Sequence[Row], *, exact_at: int = 0) -> tuple[Row, ...]:
     """At most 64 steps, each merged to its later second: nothing is promised before it returns.
 
-    The first and the last step stay exact: the first is what callers see in `RateLimit`, the last what a refused
-    call waits for.
+    Three steps stay exact: the first (what callers see in `RateLimit`), the one that brings the sum of returned credits
+    to `exact_at` (what a refused call waits for), and the last.
 
-    >>> steps = merged([(s, 1) for s in range(200)])
-    >>> len(steps) <= 64, steps[0], steps[-1], sum(amount for _, amount in steps)
-    (True, (0, 1), (199, 1), 200)
+    >>> steps = merged([(s, 1) for s in range(200)], exact_at=150)
+    >>> len(steps) <= 64, steps[0], (149, 1) in steps, steps[-1], sum(amount for _, amount in steps)
+    (True, (0, 1), True, (199, 1), 200)
     """
     if len(rows) <= SCHEDULE_STEPS_MAX:
         return tuple(rows)
-    inner = rows[1:-1]
-    size = -(-len(inner) // (SCHEDULE_STEPS_MAX - 2))  # rounded up: never more than 62 groups
-    groups = [inner[start : start + size] for start in range(0, len(inner), size)]
-    steps = [(group[-1][0], sum(amount for _, amount in group)) for group in groups]
-    return (rows[0], *steps, rows[-1])
+    mark = min(len(reaching(rows, credits_missing=exact_at)) - 1, len(rows) - 1)
+    before, after = rows[1:mark], rows[max(mark, 0) + 1 : -1]
+    marked = rows[mark : mark + 1] if 0 < mark < len(rows) - 1 else []
+    return (rows[0], *_grouped(before), *marked, *_grouped(after), rows[-1])
+
+
+def _grouped(rows: Sequence[Row]) -> list[Row]:
+    """At most 30 steps, each at the second of its last row."""
+    size = max(1, -(-len(rows) // GROUPS_MAX))  # rounded up: never more groups
+    groups = [rows[start : start + size] for start in range(0, len(rows), size)]
+    return [(group[-1][0], sum(amount for _, amount in group)) for group in groups]
 
 
 def fits_at(

@@ -519,7 +519,9 @@ class LeaseBook:
         lease.deadline = deadline
         lease.expires_at = answer.expires_at
         lease.short = answer.short
-        lease.snapshot = answer.snapshot
+        lease.snapshot = snapshot = answer.snapshot
+        if snapshot.used + snapshot.lent > snapshot.allowance.total:
+            lease.deadline = 0  # lowered or suspended: not even what ending holds return may be spent
         for second, amount in settled.items():
             self._unbook(lease, second, amount)
 

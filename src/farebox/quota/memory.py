@@ -58,15 +58,18 @@ class MemoryQuotaStore:
         self._host = host
         self._directory_version = directory_version
         self._anchor: clock.Anchor | None = None
+        self._said = 0
         self._rows: dict[Account, dict[int, int]] = {}
         self._incarnations: dict[str, _Incarnation] = {}
         self._alarms: deque[Alarm] = deque(maxlen=ALARMS_KEPT)
 
     def now(self) -> int:
         """The store's time."""
-        high_water = self._anchor.store_time if self._anchor else 0
-        self._anchor = clock.read(self._anchor, high_water, self._host)
-        return self._anchor.store_time
+        self._said = self._read_clock().store_time
+        return self._said
+
+    def _read_clock(self) -> clock.Anchor:
+        return clock.read(self._anchor, self._said, self._host)
 
     def sync(self, request: SyncRequest) -> SyncReply:
         """See `QuotaStore.sync`."""
@@ -75,7 +78,8 @@ class MemoryQuotaStore:
         kept = protocol.kept_reply(request, life, request_hash)
         if kept is not None:
             return kept
-        now = self.now()
+        self._anchor = self._read_clock()
+        now = self._said = self._anchor.store_time
         self._incarnations[request.gateway.incarnation] = life
         self._expire(now)
         self._forget_rows(now)
@@ -118,7 +122,7 @@ class MemoryQuotaStore:
             standing,
             now=now,
             closing=request.closing,
-            oldest_rows=lambda missing: self._oldest_rows(account, missing, now),
+            oldest_rows=lambda missing, lent: self._oldest_rows(account, missing, lent, now),
         )
         lease.out += reply.granted
         lease.expires_at = reply.expires_at
@@ -166,11 +170,11 @@ class MemoryQuotaStore:
             rows[second] = rows.get(second, 0) + amount
         return list(rows.items())
 
-    def _oldest_rows(self, account: Account, credits_missing: int, now: int) -> list[Row]:
+    def _oldest_rows(self, account: Account, missing: int, lent: int, now: int) -> list[Row]:
         rows = window.counting(self._all_rows(account), at=now)
-        if not credits_missing:
+        if not missing:
             return rows[: protocol.FIRST_STEPS]
-        return window.reaching(rows, credits_missing=credits_missing)
+        return window.reaching(rows, credits_missing=missing + lent)
 
     def settled_to(self, incarnation: str) -> Position:
         """See `QuotaStore.settled_to`."""

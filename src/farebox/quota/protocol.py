@@ -141,9 +141,13 @@ def answer(
     *,
     now: int,
     closing: bool,
-    oldest_rows: Callable[[int], list[Row]],
+    oldest_rows: Callable[[int, int], list[Row]],
 ) -> AccountReply:
-    """Lend and tell. `oldest_rows(credits)` gives the oldest rows that return that many; 0 means the first few."""
+    """Lend and tell.
+
+    `oldest_rows(missing, lent)` gives the oldest rows that return `missing` credits and then `lent` more, in case what
+    is lent is spent instead; exact by second where `missing` is reached. (0, any) asks for the first few.
+    """
     total = standing.allowance.total
     committed = standing.used + standing.lent
     grant = leases.lend(
@@ -154,13 +158,14 @@ def answer(
     )
     refused = [ceiling for ceiling, fits in zip(part.needs, grant.needs, strict=True) if not fits]
     asked = max((c for c in (*refused, part.asks) if c <= total), default=0)
-    missing = max(0, asked - (total - committed - grant.total)) if asked else 0
+    missing = max(0, asked - (total - standing.used)) if asked else 0
+    lent = standing.lent + grant.total
     snapshot = Snapshot(
         allowance=standing.allowance,
         used=standing.used,
-        lent=standing.lent + grant.total,
+        lent=lent,
         unaccounted=standing.unaccounted,
-        schedule=window.merged(oldest_rows(missing)),
+        schedule=window.merged(oldest_rows(missing, lent), exact_at=missing),
     )
     return AccountReply(
         org=part.org,

@@ -177,7 +177,7 @@ class Booking:
             standing,
             now=self._now,
             closing=self._request.closing,
-            oldest_rows=lambda missing: oldest_rows(self._db, line.id, self._oldest, missing),
+            oldest_rows=lambda missing, lent: oldest_rows(self._db, line.id, self._oldest, missing, lent),
         )
         line.lent += reply.granted
         line.lease_lent += reply.granted

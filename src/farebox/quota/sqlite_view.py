@@ -41,33 +41,33 @@ def read_life(db: sqlite3.Connection, incarnation: str) -> tuple[int | None, pro
     return life_id, protocol.Life(sequence, request_hash, reply, Position(segment, byte), bool(closed))
 
 
-def oldest_rows(db: sqlite3.Connection, account: int, oldest: int, credits_missing: int) -> list[Row]:
-    """The oldest rows from second `oldest` on that return `credits_missing`; 0 asks for the first few.
+def oldest_rows(db: sqlite3.Connection, account: int, oldest: int, missing: int, lent: int) -> list[Row]:
+    """The oldest rows from second `oldest` on that return `missing` credits and `lent` more; (0, any): the first few.
 
-    Exact by second at both ends; whole blocks of five minutes, at their last second, in between.
+    Exact by second at the beginning and where `missing` is reached; else whole blocks of five minutes, at their last
+    second.
     """
-    first = db.execute(
+    rows: list[Row] = db.execute(
         "SELECT second, credits FROM spend WHERE account = ? AND second >= ? AND credits <> 0 ORDER BY second LIMIT ?",
-        (account, oldest, protocol.FIRST_STEPS if not credits_missing else 1),
+        (account, oldest, 1 if missing else protocol.FIRST_STEPS),
     ).fetchall()
-    if not credits_missing or not first:
-        return first
-    block = first[0][0] // BLOCK_SECONDS
-    rows = _seconds(db, account, first[0][0], (block + 1) * BLOCK_SECONDS)
+    if not missing or not rows:
+        return rows
+    first = rows[0][0]
+    block = first // BLOCK_SECONDS
+    rows = _seconds(db, account, first, (block + 1) * BLOCK_SECONDS)
     returned = sum(amount for _, amount in rows)
-    if returned < credits_missing:
-        later = db.execute(
-            "SELECT block, credits FROM spend_block WHERE account = ? AND block > ? AND credits <> 0 ORDER BY block",
-            (account, block),
-        )
-        for block, amount in later:
-            start = block * BLOCK_SECONDS
-            if returned + amount >= credits_missing:
-                rows += _seconds(db, account, start, start + BLOCK_SECONDS)
-                break
-            rows.append((start + BLOCK_SECONDS - 1, amount))
-            returned += amount
-    return window.reaching(rows, credits_missing=credits_missing)
+    later = db.execute(
+        "SELECT block, credits FROM spend_block WHERE account = ? AND block > ? AND credits <> 0 ORDER BY block",
+        (account, block),
+    )
+    for block, amount in later:
+        if returned >= missing + lent:
+            break
+        start, end = block * BLOCK_SECONDS, (block + 1) * BLOCK_SECONDS
+        rows += _seconds(db, account, start, end) if returned < missing <= returned + amount else [(end - 1, amount)]
+        returned += amount
+    return window.reaching(rows, credits_missing=missing + lent)
 
 
 def _seconds(db: sqlite3.Connection, account: int, start: int, end: int) -> list[Row]:
