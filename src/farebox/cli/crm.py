@@ -38,6 +38,10 @@ def crm(  # noqa: PLR0917 (typer names them all)
             "users, client_id, client_secret, refresh_token, sample_records.",
         ),
     ] = None,
+    request_log: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Append one JSON line per API call: who, what, status, how many records."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Say where it listens as one line of JSON.")] = False,
 ) -> None:
     """Run the reference CRM API: Zoho CRM v8 and Bigin v2 on SQLite, for tests and demonstrations.
@@ -46,6 +50,7 @@ def crm(  # noqa: PLR0917 (typer names them all)
     Credentials of what it makes are kept in DIR/crm-credentials.json, readable by you only.
     """
     from farebox.crm.errors import StoreError
+    from farebox.crm.request_log import RequestLog
     from farebox.crm.serve import serve
     from farebox.crm.store import Store
 
@@ -57,6 +62,7 @@ def crm(  # noqa: PLR0917 (typer names them all)
             host=host,
             port=port,
             public_url=public_url,
+            request_log=None if request_log is None else RequestLog(request_log),
             on_listening=lambda url: _announce(url, credentials, data=data, as_json=as_json),
         )
     except StoreError as error:

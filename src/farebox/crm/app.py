@@ -26,6 +26,7 @@ from farebox.crm.errors import (
 )
 from farebox.crm.oauth import OauthError
 from farebox.crm.organisations import find_organisation, find_user
+from farebox.crm.request_log import RequestLog
 from farebox.crm.routes import VERSIONS, arguments, check_scope, find_route
 from farebox.crm.store import Store
 
@@ -38,17 +39,18 @@ REFUSED_TYPES = ("multipart/", "image/", "audio/", "video/", "text/xml", "applic
 AUTH_SCHEMES = frozenset({"zoho-oauthtoken", "bearer"})
 
 
-def create_app(store: Store, public_url: str) -> ASGIApp:
+def create_app(store: Store, public_url: str, request_log: RequestLog | None = None) -> ASGIApp:
     """The application over a store. `public_url` is the `api_domain` of token answers, without a trailing slash.
 
     An official SDK compares api_domain with Zoho's data centres and moves there when it is one of
     them, so `public_url` has to be the address under which clients reach this API.
     """
-    return _App(store, public_url.rstrip("/"))
+    return _App(store, public_url.rstrip("/"), request_log)
 
 
 class _App:
-    def __init__(self, store: Store, public_url: str) -> None:
+    def __init__(self, store: Store, public_url: str, request_log: RequestLog | None) -> None:
+        self._request_log = request_log
         self._store = store
         self._public_url = public_url
 
@@ -61,13 +63,16 @@ class _App:
             response = await self._respond(request)
         except ClientDisconnect:
             return
+        if self._request_log is not None and not scope["path"].startswith("/oauth/"):
+            self._log(self._request_log, request, response.status_code)
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
         try:
             if request.scope["path"].startswith("/oauth/"):
                 return await self._respond_oauth(request)
-            return _response(self._answer(request, await _body(request)), head=request.method == "HEAD")
+            request.state.body = await _body(request)
+            return _response(self._answer(request, request.state.body), head=request.method == "HEAD")
         except ApiError as refusal:
             return _refused(refusal)
         except HTTPException as error:
@@ -80,6 +85,17 @@ class _App:
             logger.exception("%s %s failed", request.method, request.scope["path"])
             return _refused(ApiError(500, "INTERNAL_ERROR", "Internal server error occurred."))
 
+    def _log(self, log: RequestLog, request: Request, status: int) -> None:
+        log.write(
+            at=self._store.now(),
+            zgid=getattr(request.state, "zgid", None),
+            method=request.method,
+            path=request.scope["path"],
+            query=request.scope["query_string"].decode("latin-1"),
+            status=status,
+            body=getattr(request.state, "body", b""),
+        )
+
     def _answer(self, request: Request, body: bytes) -> Answer:
         product, version, parts = _split_path(request.scope["path"])
         route = find_route(request.method, parts)
@@ -88,6 +104,7 @@ class _App:
             grant = tokens.find_grant(db, _access_token(request), kind="access", at=at)
             if grant is None:
                 raise invalid_token()
+            request.state.zgid = grant.zgid
             organisation = find_organisation(db, grant.zgid)
             user = find_user(db, grant.user_id, zgid=grant.zgid)
         assert user is not None, "a grant without its user"

@@ -7,6 +7,7 @@ import uvicorn
 
 from farebox.crm.app import create_app
 from farebox.crm.errors import StoreError
+from farebox.crm.request_log import RequestLog
 from farebox.crm.store import Store
 
 BACKLOG = 1_024
@@ -36,11 +37,11 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def make_server(store: Store, public_url: str) -> uvicorn.Server:
+def make_server(store: Store, public_url: str, request_log: RequestLog | None = None) -> uvicorn.Server:
     """The server, not yet running: httptools and uvloop, no access log."""
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(store, public_url),
+            create_app(store, public_url, request_log),
             http="httptools",
             loop="uvloop",
             ws="none",
@@ -61,6 +62,7 @@ def serve(
     port: int = 8_787,
     public_url: str | None = None,
     on_listening: Callable[[str], None] | None = None,
+    request_log: RequestLog | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM. `on_listening` is given the URL once connections are accepted."""
     listener = listen(host, port)
@@ -68,4 +70,4 @@ def serve(
         url = (public_url or url_of(listener)).rstrip("/")
         if on_listening is not None:
             on_listening(url)
-        make_server(store, url).run(sockets=[listener])
+        make_server(store, url, request_log).run(sockets=[listener])

@@ -39,12 +39,12 @@ def start(arguments: list[str], *, log: Path) -> int:
     return process.pid
 
 
-def wait_until_healthy(url: str, pid: int, *, log: Path) -> None:
-    """Until `url` answers 200; DemoFailedError with the end of the log when the process dies or takes too long."""
+def wait_until_healthy(url: str, pid: int, *, log: Path, status: int = httpx.codes.OK) -> None:
+    """Until `url` answers `status`; DemoFailedError with the end of the log when the process dies or takes too long."""
     deadline = time.monotonic() + START_SECONDS_MAX
     while time.monotonic() < deadline:
         try:
-            if httpx.get(url, timeout=2).status_code == httpx.codes.OK:
+            if httpx.get(url, timeout=2).status_code == status:
                 return
         except httpx.HTTPError:
             pass

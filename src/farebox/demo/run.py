@@ -153,7 +153,8 @@ def _start_crm(demo: Demo, gateway_secret: str) -> None:
             *("--public-url", demo.gateway_url, "--organisations", str(seed_file)),
             *("--request-log", str(demo.request_log)),
         ],
-        f"{demo.crm_url}/healthz",
+        f"{demo.crm_url}/crm/v8/org",
+        status=httpx.codes.UNAUTHORIZED,
     )
 
 
@@ -184,10 +185,10 @@ def _start_farebox(demo: Demo) -> None:
     processes.wait_until_healthy(f"{demo.console_url}/healthz", demo.pids["Farebox"], log=_log(demo, "Farebox"))
 
 
-def _start(demo: Demo, name: str, arguments: list[str], health_url: str) -> None:
+def _start(demo: Demo, name: str, arguments: list[str], health_url: str, *, status: int = httpx.codes.OK) -> None:
     demo.pids[name] = processes.start(arguments, log=_log(demo, name))
     (demo.own / "processes.json").write_text(json.dumps(demo.pids))
-    processes.wait_until_healthy(health_url, demo.pids[name], log=_log(demo, name))
+    processes.wait_until_healthy(health_url, demo.pids[name], log=_log(demo, name), status=status)
 
 
 def _log(demo: Demo, name: str) -> Path:

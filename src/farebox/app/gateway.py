@@ -1,0 +1,69 @@
+"""Wires a gateway worker: cards, directory, quota store, journal."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from farebox import config
+from farebox.app import JOURNAL_FOLDER, QUOTA_FILE
+from farebox.app.cards import card_loader
+from farebox.domain.cards import CompiledCard
+from farebox.errors import DataDirectoryError
+from farebox.gateway import worker
+from farebox.quota.allowances import allowance_of
+from farebox.quota.directory import DirectoryWatch
+from farebox.quota.sqlite import SqliteQuotaStore
+
+SALT_FILE: Final = "target.salt"
+SALT_BYTES: Final = 16
+
+
+def serve_gateway(settings: config.Config, *, slot: int, heartbeat: int | None = None) -> None:
+    """One worker of this machine, until SIGTERM. Raises FareboxError when it cannot start."""
+    load_card = card_loader(settings)
+
+    def open_store(watch: worker.Watch) -> SqliteQuotaStore:
+        return SqliteQuotaStore(
+            settings.data / QUOTA_FILE,
+            allowance_of=allowance_of(lambda: watch.image, load_card),
+            directory_version=lambda: watch.image.version,
+        )
+
+    parts = worker.Parts(
+        config=settings,
+        cards={upstream.name: CompiledCard(load_card(upstream.card)) for upstream in settings.upstream},
+        watch=lambda: DirectoryWatch(settings.data),
+        open_store=open_store,
+        journal_root=settings.data / JOURNAL_FOLDER,
+        target_salt=target_salt(settings.data / SALT_FILE),
+        slot=slot,
+    )
+    worker.main(parts, heartbeat=heartbeat)
+
+
+def target_salt(path: Path) -> bytes:
+    """The key of the hashes of paths in entries: made once per data directory, readable by its owner only.
+
+    Raises DataDirectoryError when the file cannot be read or made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            salt = path.read_bytes()
+        else:
+            salt = secrets.token_bytes(SALT_BYTES)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(salt)
+    except OSError as error:
+        raise DataDirectoryError(f"{path} cannot be used: {error}; give `data` a writable directory") from error
+    if len(salt) != SALT_BYTES:
+        raise DataDirectoryError(
+            f"{path} has {len(salt)} bytes instead of {SALT_BYTES}; remove it: a new one only makes "
+            "repeats of earlier calls unrecognisable"
+        )
+    return salt
