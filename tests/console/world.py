@@ -58,7 +58,7 @@ class World:
         self.directory = Directory.open(folder)
         self._fill()
         self.orgs = DirectoryOrgs(folder, card_of=self.card)
-        allowances = allowance_of(lambda: self.directory.image(), self.card)
+        allowances = allowance_of(self.directory.image, self.card)
         self.quota = SqliteQuotaStore(folder / "quota.db", allowance_of=allowances)
         self.spend_file = SpendFile(folder / "quota.db", allowance_of=self.orgs.allowance)
         self.usage = DuckdbUsage(folder / "usage.duckdb", memory="64MB")

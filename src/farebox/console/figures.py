@@ -185,12 +185,14 @@ def _line(user: User, spent: UsageLine, totals: UsageTotals, *, known: bool) -> 
 
 
 def _milestones(*, total: int, unused: int, returns: Sequence[tuple[Instant, int]]) -> tuple[Milestone, ...]:
-    """The instants at which the unused part climbs over each step, none for steps it is above already."""
-    found, free = [], unused
-    wanted = [(percent, total * percent // 100) for percent in MILESTONE_PERCENTS if total * percent // 100 > unused]
+    """The instants at which the unused part climbs over a step; of steps climbed at once, the highest."""
+    found: list[Milestone] = []
+    wanted = [percent for percent in MILESTONE_PERCENTS if total * percent // 100 > unused]
+    free = unused
     for at, amount in returns:
         free += amount
-        while wanted and free >= wanted[0][1]:
-            percent, needed = wanted.pop(0)
-            found.append(Milestone(percent=percent, credits=needed, at=at))
+        reached = [percent for percent in wanted if total * percent // 100 <= free]
+        if reached:
+            found.append(Milestone(percent=reached[-1], credits=total * reached[-1] // 100, at=at))
+            wanted = wanted[len(reached) :]
     return tuple(found)

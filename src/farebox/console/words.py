@@ -6,7 +6,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from farebox.console.figures import Level
+from farebox.console.figures import Level, Storage
 from farebox.console.readings import Reading
 from farebox.domain.credits import MILLICREDITS_PER_CREDIT
 from farebox.domain.credits import text_of as credits_text
@@ -36,15 +36,15 @@ def time_text(at: int, zone: tzinfo) -> str:
     return _local(at, zone).strftime("%H:%M:%S")
 
 
-def moment_text(at: int, zone: tzinfo, *, now: int) -> str:
+def when_text(at: int, zone: tzinfo, *, now: int) -> str:
     """The time of day, with the day where it is not today's.
 
-    >>> moment_text(90_000 * 10**6, UTC, now=0)
-    'tomorrow 01:00:00'
+    >>> when_text(90_000 * 10**6, UTC, now=0), when_text(60 * 10**6, UTC, now=0)
+    ('tomorrow at 01:00:00', 'at 00:01:00')
     """
     days = (_local(at, zone).date() - _local(now, zone).date()).days
-    day = {0: "", 1: "tomorrow ", -1: "yesterday "}.get(days)
-    return (f"{_local(at, zone):%d %b} " if day is None else day) + time_text(at, zone)
+    day = {0: "", 1: "tomorrow ", -1: "yesterday "}.get(days, f"on {_local(at, zone):%d %b} ")
+    return f"{day}at {time_text(at, zone)}"
 
 
 def until_text(seconds: int) -> str:
@@ -62,13 +62,13 @@ def until_text(seconds: int) -> str:
 
 
 def share_text(thousandths: int) -> str:
-    """A share as per cent with one decimal.
+    """A share as per cent with one decimal (rounded down).
 
     >>> share_text(614), share_text(0)
-    ('61.4 %', '0 %')
+    ('61.4 %', '0.0 %')
     """
     whole, tenth = divmod(thousandths, THOUSANDTHS_PER_PERCENT)
-    return f"{whole}.{tenth} %" if thousandths else "0 %"
+    return f"{whole}.{tenth} %"
 
 
 def count_text(count: int, noun: str) -> str:
@@ -85,19 +85,28 @@ def sentence(reading: Reading, zone: tzinfo) -> str:
     storage = reading.storage
     if storage is None:
         return f"{credits_text(reading.allowance.total)} credits in any 24 hours. What is used cannot be read now."
+    if reading.allowance.suspended:
+        return f"{reading.org.name} is suspended: no call that costs credits is let through."
+    return f"{_use(reading, storage)} {_outlook(reading, storage, zone)}".rstrip()
+
+
+def _use(reading: Reading, storage: Storage) -> str:
     used, total = credits_text(storage.used), credits_text(storage.total)
+    calls = "" if reading.consumption is None else f", {count_text(reading.consumption.totals.calls, 'call')}"
     if storage.used == 0:
         return f"Nothing used: all {total} credits of the last 24 hours are there."
-    calls = "" if reading.consumption is None else f", {count_text(reading.consumption.totals.calls, 'call')}"
-    first = f"{used} of {total} used ({storage.percent} %){calls}."
+    return f"{used} of {total} used ({storage.percent} %){calls}."
+
+
+def _outlook(reading: Reading, storage: Storage, zone: tzinfo) -> str:
     if reading.quota_lost_at is not None:
-        return f"{first} As of {time_text(storage.at, zone)}."
+        return f"As of {time_text(storage.at, zone)}."
     if storage.next_return is None:
-        return first
+        return ""
     at, amount = storage.next_return
     if storage.level is Level.REACHED or storage.within_hour == 0:
-        return f"{first} The next {_returning(amount)} at {moment_text(at, zone, now=storage.at)}."
-    return f"{first} {_returning(storage.within_hour)} within the hour."
+        return f"The next {_returning(amount)} {when_text(at, zone, now=storage.at)}."
+    return f"{_returning(storage.within_hour)} within the hour."
 
 
 def _returning(amount: int) -> str:

@@ -80,6 +80,8 @@ def _state(reading: Reading) -> str:
     if reading.quota_lost_at is not None:
         return "lost"
     assert storage is not None, "quota was read"
+    if reading.allowance.suspended:
+        return "suspended"
     if storage.level is not Level.CALM:
         return storage.level.name.lower()
     spent = reading.consumption.totals if reading.consumption else None

@@ -25,12 +25,12 @@ def templates() -> jinja2.Environment:
         "count": lambda number: f"{number:,}",
         "share": words.share_text,
         "time": words.time_text,
-        "moment": _moment,
+        "when": _when,
         "until": lambda at, now: words.until_text((at - now) // 1_000_000),
         "zone_label": lambda zone, at: words.zone_label(at, zone),
     }
     return environment
 
 
-def _moment(at: int, zone: tzinfo, now: int) -> str:
-    return words.moment_text(at, zone, now=now)
+def _when(at: int, zone: tzinfo, now: int) -> str:
+    return words.when_text(at, zone, now=now)

@@ -14,16 +14,21 @@ from starlette.responses import HTMLResponse, RedirectResponse, StreamingRespons
 
 from farebox.console.auth import Login
 from farebox.console.doors import NotSignedInError
+from farebox.console.figures import Level
 from farebox.console.live import Live
+from farebox.console.orgs import Subscription
 from farebox.console.pages.dashboard import SPOKEN, SPOKEN_SECONDS
 from farebox.console.parts import Parts
 from farebox.console.places import NotHereError, Place, place_of, visible_orgs
+from farebox.console.readings import Reading
 from farebox.console.words import zone_named
 from farebox.domain.cards import Kind, Operation, RateCard
-from farebox.errors import UnknownNameError
 
 DASHBOARD: Final = "/setup/storage/api-dashboard"
 PRICES: Final = "/setup/storage/how-credits-are-calculated"
+PRESSING_MAX: Final = 50
+"""Accounts looked at to find the most pressing one."""
+
 MARK_WORDS: Final = {
     "off": "an official page says so",
     "3rd": "a third party's reading of an official page",
@@ -45,8 +50,9 @@ def router(parts: Parts, live: Live) -> APIRouter:
         )
 
     @routes.get("/")
-    def home() -> RedirectResponse:
-        return RedirectResponse(DASHBOARD, status_code=303)
+    def home(request: Request) -> RedirectResponse:
+        place = _most_pressing(parts, parts.doors.person(request))
+        return RedirectResponse(f"{DASHBOARD}?{place.query}", status_code=303)
 
     @routes.get(DASHBOARD)
     def dashboard(request: Request) -> HTMLResponse:
@@ -80,6 +86,23 @@ def router(parts: Parts, live: Live) -> APIRouter:
     return routes
 
 
+def _most_pressing(parts: Parts, login: Login) -> Place:
+    """The account with the largest share used: whoever comes without naming one comes because something is wrong."""
+    places = [
+        Place(org, subscription, pool)
+        for org in visible_orgs(parts.orgs, login)
+        for subscription in org.subscriptions
+        for pool in subscription.pools
+    ][:PRESSING_MAX]
+    if not places:
+        raise NotHereError
+    return max(places, key=lambda place: _percent(parts.reading(place)))
+
+
+def _percent(reading: Reading) -> int:
+    return reading.storage.percent if reading.storage is not None else -1
+
+
 async def _events(parts: Parts, live: Live, request: Request, place: Place) -> AsyncIterator[str]:
     """Server-sent events: changed fragments, and now and then the sentence to be spoken.
 
@@ -105,16 +128,7 @@ def _frame(parts: Parts, request: Request, login: Login, place: Place, *, here: 
     """What every setup page needs around its content."""
     session = parts.cookies.session(request)
     assert session is not None, "the login came from it"
-    products = [
-        {
-            "title": f"{parts.card_of(each.card).title} {_plan_title(parts.card_of(each.card), each.plan)}"
-            + (f" · {_pool_title(parts.card_of(each.card), pool)}" if len(each.pools) > 1 else ""),
-            "place": Place(place.org, each, pool).query,
-            "current": each.product == place.subscription.product and pool == place.pool,
-        }
-        for each in place.org.subscriptions
-        for pool in each.pools
-    ]
+    products = [_tab(parts, place, each, pool) for each in place.org.subscriptions for pool in each.pools]
     return {
         "login": login,
         "org": place.org,
@@ -126,13 +140,32 @@ def _frame(parts: Parts, request: Request, login: Login, place: Place, *, here: 
     }
 
 
+def _tab(parts: Parts, place: Place, subscription: Subscription, pool: str) -> dict[str, Any]:
+    """One account of the org in the switcher, with how full it is where that is worth a look."""
+    card = parts.card_of(subscription.card)
+    title = f"{card.title} {card.plan(subscription.plan).title}"
+    if len(subscription.pools) > 1:
+        title += f" · {_pool_title(card, pool)}"
+    storage = parts.readings.read(place.org, subscription, pool).storage
+    alarming = storage is not None and storage.level is not Level.CALM
+    return {
+        "title": title,
+        "place": Place(place.org, subscription, pool).query,
+        "current": subscription.product == place.subscription.product and pool == place.pool,
+        "percent": storage.percent if alarming and storage else None,
+        "level": storage.level.name.lower() if storage else "",
+    }
+
+
 def _price_values(card: RateCard, place: Place) -> dict[str, Any]:
     metered = [operation for operation in card.operations if operation.kind is Kind.METERED]
-    in_pool = [operation for operation in metered if operation.pool == place.pool]
+    in_pool = sorted((each for each in metered if each.pool == place.pool), key=lambda each: -each.ceiling)
+    default = card.default_operation.price
     return {
         "card": card,
         "plan": card.plan(place.subscription.plan),
-        "rows": [_price_row(operation) for operation in sorted(in_pool, key=lambda each: -each.ceiling)],
+        "rows": [_price_row(each) for each in in_pool if each.price != default],
+        "plain_rows": [_price_row(each) for each in in_pool if each.price == default],
         "free_rows": [_price_row(each) for each in card.operations if each.kind is not Kind.METERED],
     }
 
@@ -150,13 +183,6 @@ def _price_row(operation: Operation) -> dict[str, Any]:
         "mark": operation.mark,
         "mark_words": MARK_WORDS.get(operation.mark, operation.mark),
     }
-
-
-def _plan_title(card: RateCard, plan: str) -> str:
-    try:
-        return card.plan(plan).title
-    except UnknownNameError:
-        raise NotHereError from None
 
 
 def _pool_title(card: RateCard, pool: str) -> str:
