@@ -19,7 +19,8 @@ import uvloop
 from farebox import cards
 from farebox.config import Config, Fixed, GatewayConfig, HttpUrl, Introspection, Upstream
 from farebox.domain.cards import CompiledCard
-from farebox.gateway.worker import Parts, Watch, Worker, listen, run
+from farebox.gateway.listening import listen
+from farebox.gateway.worker import Parts, Watch, Worker, run
 from farebox.journal import reader
 from farebox.journal.directory import incarnations
 from farebox.journal.records import Entry

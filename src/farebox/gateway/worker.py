@@ -23,15 +23,16 @@ from urllib.parse import urlsplit
 import structlog
 import uvloop
 
-from farebox.config import Config, Upstream, host_port
+from farebox.config import Config, Upstream
 from farebox.domain.cards import CompiledCard
 from farebox.domain.identity import Account
 from farebox.domain.instants import MICROSECONDS
-from farebox.errors import AddressInUseError, DataDirectoryError
+from farebox.errors import DataDirectoryError
 from farebox.gateway.http1_client import ClientConnection
 from farebox.gateway.http1_pool import UpstreamPool
 from farebox.gateway.identify import Identifier
 from farebox.gateway.introspect import TokenBook
+from farebox.gateway.listening import BACKLOG, listen
 from farebox.gateway.meter import Call
 from farebox.gateway.plane import Plane, Route
 from farebox.gateway.standing import Standing
@@ -45,7 +46,6 @@ from farebox.quota.leases import LeaseBook
 from farebox.quota.port import Gateway, QuotaStore
 from farebox.quota.syncer import StoreThread, Syncer
 
-BACKLOG: Final = 4_096
 DIRECTORY_SECONDS: Final = 0.5
 """How often the directory's version is looked at: a revoked key is refused well within one lease time."""
 
@@ -88,36 +88,6 @@ def main(parts: Parts, *, listener: socket.socket | None = None, heartbeat: int 
     """Run a worker in this process until SIGTERM or SIGINT."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(parts, listener=listener, heartbeat=heartbeat))
-
-
-def listen(address: str) -> socket.socket:
-    """A listening socket on host:port that several workers can share; raises AddressInUseError with a sentence."""
-    host, port = host_port(address)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        # Two workers share a port by SO_REUSEPORT; a stranger's listener must still be found, so look first.
-        _probe(family, host, port)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise AddressInUseError(
-            f"{address} cannot be listened on: {error.strerror}. "
-            "Stop what uses it (ss -ltnp shows what), or give another address as gateway.listen."
-        ) from error
-    listener.setblocking(False)
-    return listener
-
-
-def _probe(family: int, host: str, port: int) -> None:
-    if port == 0:
-        return
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
 
 
 async def run(

@@ -1,0 +1,138 @@
+"""The supervisor keeps processes running, says what happened, and takes everything with it when it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from farebox.errors import AddressInUseError
+from farebox.gateway.listening import listen
+
+from .conftest import until
+
+
+class Supervised:
+    """A supervisor in a process of its own, over a child that writes its pid to a file each time it starts."""
+
+    def __init__(self, folder: Path, child: str, options: str = "", patience: str = "") -> None:
+        self.pids = folder / "pids"
+        self.errors = folder / "errors"
+        (folder / "child.py").write_text(
+            "import os, sys, time\n"
+            "from farebox.gateway import supervisor\n"
+            f"open({str(self.pids)!r}, 'a').write(f'{{os.getpid()}}\\n')\n" + textwrap.dedent(child)
+        )
+        (folder / "main.py").write_text(
+            f"import sys\nfrom farebox.gateway import supervisor\n{patience}\n"
+            f"child = supervisor.Child(name='child', argv=(sys.executable, {str(folder / 'child.py')!r}){options})\n"
+            "sys.exit(supervisor.supervise([child]))\n"
+        )
+        self.process = subprocess.Popen([sys.executable, folder / "main.py"], stderr=self.errors.open("wb"))
+
+    def started(self, times: int = 1) -> int:
+        """The child's pid once it has been started so often."""
+        until(lambda: self.pids.exists() and len(self.pids.read_text().split()) >= times)
+        return int(self.pids.read_text().split()[times - 1])
+
+    def said(self) -> str:
+        return self.errors.read_text()
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(10)
+
+
+@pytest.fixture
+def supervised(tmp_path: Path) -> Iterator[type[Supervised]]:
+    made: list[Supervised] = []
+
+    class Made(Supervised):
+        def __init__(self, child: str, options: str = "", patience: str = "") -> None:
+            super().__init__(tmp_path, child, options, patience)
+            made.append(self)
+
+    yield Made
+    for each in made:
+        each.process.kill()
+        each.process.wait()
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_a_child_that_is_killed_is_started_again_and_stderr_says_so(supervised: type[Supervised]) -> None:
+    running = supervised("time.sleep(60)")  # type: ignore[call-arg]
+    os.kill(running.started(), signal.SIGKILL)
+    second = running.started(2)
+    assert "child was ended by SIGKILL" in running.said()
+    assert running.stop() == 0
+    assert is_gone(second)
+
+
+def test_a_child_that_cannot_start_at_all_stops_everything_with_status_1(supervised: type[Supervised]) -> None:
+    running = supervised("sys.exit(3)")  # type: ignore[call-arg]
+    assert running.process.wait(10) == 1
+    assert "ended with status 3 right after its start" in running.said()
+
+
+def test_a_child_that_falls_silent_is_killed_and_replaced(supervised: type[Supervised]) -> None:
+    running = supervised(  # type: ignore[call-arg]
+        "os.write(supervisor.heartbeat_fd(), b'.'); time.sleep(60)",
+        ", heartbeat=True",
+        "supervisor.SILENCE_SECONDS_MAX = 0.3",
+    )
+    first = running.started()
+    running.started(2)
+    until(lambda: is_gone(first))
+    assert "no sign of life" in running.said()
+
+
+def test_a_child_that_beats_is_left_alone(supervised: type[Supervised]) -> None:
+    running = supervised(  # type: ignore[call-arg]
+        "beats = supervisor.heartbeat_fd()\nfor _ in range(30): os.write(beats, b'.'); time.sleep(0.05)\ntime.sleep(60)",
+        ", heartbeat=True",
+        "supervisor.SILENCE_SECONDS_MAX = 1.0",
+    )
+    running.started()
+    running.started(2)  # silent only after 1.5 s of beats
+    assert "no sign of life" in running.said()
+
+
+def test_children_end_with_a_supervisor_that_was_killed(supervised: type[Supervised]) -> None:
+    running = supervised("supervisor.follow_supervisor(); time.sleep(60)")  # type: ignore[call-arg]
+    pid = running.started()
+    running.process.kill()
+    until(lambda: is_gone(pid))
+
+
+def test_a_child_that_ignores_sigterm_is_killed_after_its_time(supervised: type[Supervised]) -> None:
+    running = supervised(  # type: ignore[call-arg]
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True)\n"
+        f"open({'ready'!r} if False else os.devnull, 'w'); time.sleep(60)",
+        ", stop_seconds=0.3",
+    )
+    pid = running.started()
+    assert running.stop() == 0
+    assert is_gone(pid)
+
+
+def test_a_taken_port_is_said_in_a_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            AddressInUseError, match=rf"127.0.0.1:{port} cannot be listened on: .*in use.*gateway.listen"
+        ):
+            listen(f"127.0.0.1:{port}")
