@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 
-from farebox.crm import reading
+from farebox.crm import reading, tokens
 from farebox.testing.crm import Caller, RunningCrm
 
 
@@ -155,3 +155,16 @@ def test_bigin_is_the_same_under_its_own_paths(crm: RunningCrm) -> None:
 def test_a_crm_token_does_not_open_bigin(caller: Caller) -> None:
     caller.base = "/bigin/v2"
     assert_envelope(caller.get("Contacts", fields="id"), 401, "OAUTH_SCOPE_MISMATCH")
+
+
+def test_a_scope_for_the_other_product_does_not_open_an_organisation(crm: RunningCrm, caller: Caller) -> None:
+    token = tokens.issue_access_token(
+        crm.store,
+        client_id=caller.credentials.client_id,
+        user_id=int(caller.credentials.users[0].id),
+        scope="ZohoBigin.modules.ALL",
+    )
+    headers = {"Authorization": f"Zoho-oauthtoken {token}"}
+    answer = caller.http.get("/bigin/v2/Contacts", params={"fields": "id"}, headers=headers)
+    assert_envelope(answer, 403, "NO_PERMISSION")
+    assert answer.json()["details"] == {"permissions": ["Crm_Implied_Api_Access"]}
