@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from farebox.domain import window
@@ -371,14 +372,13 @@ def _lease_returned_and_still_spent(patch: pytest.MonkeyPatch) -> Iterator[None]
 
 @contextmanager
 def _charges_leave_keeps_before_they_are_settled(patch: pytest.MonkeyPatch) -> Iterator[None]:
-    real = LeaseBook.charge
+    real = LeaseBook._part
 
-    def charge(book: LeaseBook, hold: Hold, millicredits: int) -> int:
-        addon = real(book, hold, millicredits)
-        book._lease_of(hold.account).charged = 0
-        return addon
+    def part(book: LeaseBook, account: Account, *arguments: object, **options: object) -> object:
+        sent = real(book, account, *arguments, **options)  # type: ignore[arg-type]
+        return msgspec.structs.replace(sent, keeps=sent.keeps - book._lease_of(account).charged)
 
-    patch.setattr(LeaseBook, "charge", charge)
+    patch.setattr(LeaseBook, "_part", part)
     yield
 
 
@@ -391,6 +391,7 @@ def test_the_judge_catches_a_broken_lease(sabotage: object, tmp_path: Path, monk
         for seed in range(60):
             try:
                 run(seed, tmp_path)
-            except (AssertionError, Exception):  # noqa: BLE001 - a store may refuse the broken sync before the judge sees it
+            except AssertionError as caught:
+                print(f"caught with seed {seed}: {caught}")
                 return
     pytest.fail("60 runs, and nobody noticed")

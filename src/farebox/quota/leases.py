@@ -279,7 +279,7 @@ class LeaseBook:
         """The record of this charge never became durable, so it is no charge: its credits return to the lease."""
         lease = self._lease_of(hold.account)
         lease.charged -= millicredits
-        self._unbook(lease, hold.stamp // MICROSECONDS, -millicredits)
+        self._unbook(lease, hold.stamp // MICROSECONDS, millicredits)
         if hold.leased:
             lease.free += millicredits
 
