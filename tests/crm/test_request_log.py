@@ -29,6 +29,7 @@ async def _calls(store: Store, path: Path) -> str:
         await client.post("/crm/v8/Leads", headers=headers, json={"data": records})
         await client.get("/crm/v8/Leads", headers=headers, params={"fields": "Last_Name"})
         await client.get("/crm/v8/Leads", params={"fields": "Last_Name"})
+        await client.post("/crm/v8/Leads", headers=headers, content=b"[" * 100_000)
     log.close()
     return made.zgid
 
@@ -41,5 +42,6 @@ def test_every_api_call_is_one_line_and_token_calls_are_none(tmp_path: Path) -> 
         ("POST", "/crm/v8/Leads", "", 207, 2),
         ("GET", "/crm/v8/Leads", "fields=Last_Name", 200, 0),
         ("GET", "/crm/v8/Leads", "fields=Last_Name", 401, 0),
+        ("POST", "/crm/v8/Leads", "", 400, 0),
     ]
-    assert [line["zgid"] for line in lines] == [zgid, zgid, None]
+    assert [line["zgid"] for line in lines] == [zgid, zgid, None, zgid]

@@ -46,7 +46,7 @@ def _records(body: bytes) -> int:
         return 0
     try:
         content: Any = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return 0
     data = content.get("data") if isinstance(content, dict) else None
     return len(data) if isinstance(data, list) else 0
