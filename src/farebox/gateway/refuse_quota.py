@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from farebox.domain.credits import text_of
+from farebox.domain.instants import MICROSECONDS
+from farebox.domain.instants import text_of as instant_text
 from farebox.errors import JournalError
 from farebox.gateway.refuse import Refusal
 from farebox.quota.leases import Refusal as NotAdmitted
 
 
-def quota_refusal(why: NotAdmitted, *, now: int) -> Refusal:  # noqa: ARG001 - the instant belongs to the question
-    """What a caller is told whose call was not admitted."""
+def quota_refusal(why: NotAdmitted, *, now: int) -> Refusal:
+    """What a caller is told whose call was not admitted. `now`: the quota store's time, in microseconds."""
     if why.reason == "quota_unavailable":
         return Refusal(
             status=503,
@@ -27,7 +29,8 @@ def quota_refusal(why: NotAdmitted, *, now: int) -> Refusal:  # noqa: ARG001 - t
     total = 0 if why.snapshot is None else why.snapshot.allowance.total
     used = 0 if why.snapshot is None else why.snapshot.used
     details: dict[str, int | str] = {
-        "limit": f"{why.account.pool} credits of {why.account.product} in any 24 hours",
+        # Not "limit": the official SDK takes that key for a whole number and then drops the whole answer.
+        "limit_reached": f"{why.account.pool} credits of {why.account.product} in any 24 hours",
         "allowance": text_of(total),
         "used": text_of(used),
         "needed": text_of(why.ceiling),
@@ -42,7 +45,11 @@ def quota_refusal(why: NotAdmitted, *, now: int) -> Refusal:  # noqa: ARG001 - t
             ),
             details=details,
         )
-    when = f"in {why.retry_after} s" if why.retry_after is not None else "later"
+    when = "later"
+    if why.retry_after is not None:
+        returns = now + why.retry_after * MICROSECONDS
+        when = f"in {_in_words(why.retry_after)} ({instant_text(returns)})"
+        details["returns_at"] = instant_text(returns)
     return Refusal(
         status=429,
         code="CREDITS_EXHAUSTED",
@@ -53,6 +60,19 @@ def quota_refusal(why: NotAdmitted, *, now: int) -> Refusal:  # noqa: ARG001 - t
         retry_after=why.retry_after,
         details=details,
     )
+
+
+def _in_words(seconds: int) -> str:
+    """A wait as people say it, rounded down to minutes from one hour on.
+
+    >>> _in_words(45), _in_words(754), _in_words(86_374)
+    ('45 s', '12 min 34 s', '23 h 59 min')
+    """
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def quota_silent() -> Refusal:
