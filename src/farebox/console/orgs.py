@@ -43,6 +43,10 @@ class Org:
         """Its subscription of that product, if it has one."""
         return next((each for each in self.subscriptions if each.product == product), None)
 
+    def accounts(self) -> tuple[tuple[Subscription, str], ...]:
+        """Every (subscription, pool) of the org."""
+        return tuple((each, pool) for each in self.subscriptions for pool in each.pools)
+
 
 class Orgs(Protocol):
     """The directory, read. Safe to use from several threads."""

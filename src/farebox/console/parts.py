@@ -12,7 +12,7 @@ from farebox.console.cookies import Cookies
 from farebox.console.doors import Doors
 from farebox.console.live import Fragments, Live
 from farebox.console.orgs import CardOf, Orgs
-from farebox.console.pages.dashboard import fragments_of, guide_for
+from farebox.console.pages.dashboard import Tab, fragments_of, guide_for, tab_of
 from farebox.console.places import NotHereError, Place, place_of
 from farebox.console.readings import Reading, Readings
 
@@ -35,10 +35,26 @@ class Parts:
         """The place's figures now."""
         return self.readings.read(place.org, place.subscription, place.pool)
 
+    def tabs(self, place: Place, *, with_levels: bool) -> list[Tab]:
+        """The accounts of the place's org."""
+        return [self._tab(place, Place(place.org, each, pool), with_level=with_levels) for each, pool in place.org.accounts()]
+
     def fragments(self, place: Place) -> Fragments:
         """The dashboard's fragments for a place."""
         guide = guide_for(self.card_of(place.subscription.card), self.gateway_url)
-        return fragments_of(self.reading(place), templates=self.templates, guide=guide)
+        tabs = self.tabs(place, with_levels=True)
+        return fragments_of(self.reading(place), templates=self.templates, guide=guide, tabs=tabs)
+
+    def _tab(self, shown: Place, other: Place, *, with_level: bool) -> Tab:
+        storage = self.readings.storage(other.org, other.subscription, other.pool) if with_level else None
+        return tab_of(
+            self.card_of(other.subscription.card),
+            other.subscription,
+            other.pool,
+            query=other.query,
+            current=other == shown,
+            storage=storage,
+        )
 
 
 def live_of(parts: Parts) -> Live:

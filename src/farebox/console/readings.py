@@ -100,6 +100,11 @@ class Readings:
             loading=loading,
         )
 
+    def storage(self, org: Org, subscription: Subscription, pool: str) -> Storage | None:
+        """Quota's part of a reading alone: the last there was; None when there was none yet."""
+        account = Account(org.id, subscription.product, pool)
+        return self._kept(account, self._view(account))
+
     def breakdown(self, reading: Reading, dimension: Dimension) -> Breakdown:
         """The reading's window by `dimension`. Raises UsageUnavailableError."""
         return self._usage.breakdown(reading.account, dimension, at=reading.at)

@@ -41,8 +41,7 @@ def router(parts: Parts) -> APIRouter:
                 time_zone=org.time_zone,
                 accounts=[
                     models.AccountName(product=each.product, pool=pool, card=each.card, plan=each.plan)
-                    for each in org.subscriptions
-                    for pool in each.pools
+                    for each, pool in org.accounts()
                 ],
             )
             for org in visible_orgs(parts.orgs, parts.doors.program(request))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import jinja2
 
-from farebox.console.figures import Level, UserLine
+from farebox.console.figures import Level, Storage, UserLine
+from farebox.console.orgs import Subscription
 from farebox.console.pages.chart import chart_of
 from farebox.console.readings import Reading
 from farebox.console.words import sentence, zone_named
 from farebox.domain.cards import Kind, RateCard
 
-FRAGMENTS: Final = ("sentence", "notice", "storage", "returns", "users")
+DASHBOARD: Final = "/setup/storage/api-dashboard"
+FRAGMENTS: Final = ("products", "sentence", "notice", "storage", "returns", "users")
 LINES_SHOWN_MAX: Final = 500
 """Users in the table; the rest are one line, and all of them are in the JSON API."""
 
@@ -30,9 +33,22 @@ class Guide:
     path: str
 
 
-def fragments_of(reading: Reading, *, templates: jinja2.Environment, guide: Guide) -> dict[str, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tab:
+    """One account of the org in the switcher; `percent` only where that is worth a look."""
+
+    title: str
+    place: str
+    current: bool
+    percent: int | None
+    level: str
+
+
+def fragments_of(
+    reading: Reading, *, templates: jinja2.Environment, guide: Guide, tabs: Sequence[Tab]
+) -> dict[str, str]:
     """The HTML of each fragment, and the page's title."""
-    values = _values(reading, guide)
+    values = {**_values(reading, guide), "products": tabs, "here": DASHBOARD}
     made = {name: templates.get_template(f"fragments/{name}.html").render(values) for name in FRAGMENTS}
     made["title"] = values["title"]
     return made
@@ -93,3 +109,20 @@ def _state(reading: Reading) -> str:
 def _top(lines: tuple[UserLine, ...]) -> UserLine | None:
     spender = max(lines, key=lambda line: line.credits, default=None)
     return spender if spender is not None and spender.credits > 0 else None
+
+
+def tab_of(
+    card: RateCard, subscription: Subscription, pool: str, *, query: str, current: bool, storage: Storage | None
+) -> Tab:
+    """The tab of an account. `storage` None: nothing is said of how full it is."""
+    title = f"{card.title} {card.plan(subscription.plan).title}"
+    if len(subscription.pools) > 1:
+        title += " · " + next((each.title for each in card.pools if each.name == pool), pool)
+    alarming = storage is not None and storage.level is not Level.CALM
+    return Tab(
+        title=title,
+        place=query,
+        current=current,
+        percent=storage.percent if storage is not None and alarming else None,
+        level=storage.level.name.lower() if storage is not None else "",
+    )

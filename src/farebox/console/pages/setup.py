@@ -14,17 +14,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, StreamingRespons
 
 from farebox.console.auth import Login
 from farebox.console.doors import NotSignedInError
-from farebox.console.figures import Level
 from farebox.console.live import Live
-from farebox.console.orgs import Subscription
-from farebox.console.pages.dashboard import SPOKEN, SPOKEN_SECONDS
+from farebox.console.pages.dashboard import DASHBOARD, SPOKEN, SPOKEN_SECONDS
 from farebox.console.parts import Parts
 from farebox.console.places import NotHereError, Place, place_of, visible_orgs
-from farebox.console.readings import Reading
 from farebox.console.words import zone_named
 from farebox.domain.cards import Kind, Operation, RateCard
 
-DASHBOARD: Final = "/setup/storage/api-dashboard"
 PRICES: Final = "/setup/storage/how-credits-are-calculated"
 PRESSING_MAX: Final = 50
 """Accounts looked at to find the most pressing one."""
@@ -91,16 +87,16 @@ def _most_pressing(parts: Parts, login: Login) -> Place:
     places = [
         Place(org, subscription, pool)
         for org in visible_orgs(parts.orgs, login)
-        for subscription in org.subscriptions
-        for pool in subscription.pools
+        for subscription, pool in org.accounts()
     ][:PRESSING_MAX]
     if not places:
         raise NotHereError
-    return max(places, key=lambda place: _percent(parts.reading(place)))
+    return max(places, key=lambda place: _percent(parts, place))
 
 
-def _percent(reading: Reading) -> int:
-    return reading.storage.percent if reading.storage is not None else -1
+def _percent(parts: Parts, place: Place) -> int:
+    storage = parts.readings.storage(place.org, place.subscription, place.pool)
+    return storage.percent if storage is not None else -1
 
 
 async def _events(parts: Parts, live: Live, request: Request, place: Place) -> AsyncIterator[str]:
@@ -128,32 +124,14 @@ def _frame(parts: Parts, request: Request, login: Login, place: Place, *, here: 
     """What every setup page needs around its content."""
     session = parts.cookies.session(request)
     assert session is not None, "the login came from it"
-    products = [_tab(parts, place, each, pool) for each in place.org.subscriptions for pool in each.pools]
     return {
         "login": login,
         "org": place.org,
         "orgs": visible_orgs(parts.orgs, login),
-        "products": products,
+        "products": parts.tabs(place, with_levels=here == DASHBOARD),
         "place": place.query,
         "here": here,
         "form_token": parts.cookies.form_token(session),
-    }
-
-
-def _tab(parts: Parts, place: Place, subscription: Subscription, pool: str) -> dict[str, Any]:
-    """One account of the org in the switcher, with how full it is where that is worth a look."""
-    card = parts.card_of(subscription.card)
-    title = f"{card.title} {card.plan(subscription.plan).title}"
-    if len(subscription.pools) > 1:
-        title += f" · {_pool_title(card, pool)}"
-    storage = parts.readings.read(place.org, subscription, pool).storage
-    alarming = storage is not None and storage.level is not Level.CALM
-    return {
-        "title": title,
-        "place": Place(place.org, subscription, pool).query,
-        "current": subscription.product == place.subscription.product and pool == place.pool,
-        "percent": storage.percent if alarming and storage else None,
-        "level": storage.level.name.lower() if storage else "",
     }
 
 
@@ -179,11 +157,7 @@ def _price_row(operation: Operation) -> dict[str, Any]:
         "text": operation.price.text,
         "ceiling": operation.ceiling,
         "source": operation.source,
-        "host": urlsplit(operation.source).hostname or operation.source,
+        "host": (urlsplit(operation.source).hostname or operation.source).removeprefix("www.").removeprefix("raw."),
         "mark": operation.mark,
         "mark_words": MARK_WORDS.get(operation.mark, operation.mark),
     }
-
-
-def _pool_title(card: RateCard, pool: str) -> str:
-    return next((each.title for each in card.pools if each.name == pool), pool)
