@@ -1,6 +1,6 @@
 """`python -m farebox.app ROLE CONFIG [SLOT]`: what the supervisor starts; people use the farebox command.
 
-`farebox serve` becomes `supervise`, which starts `gateway` and `console`, so that each process loads only what it needs.
+`farebox serve` becomes `supervise`, which starts `gateway` and `console`: each process loads only what it needs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from farebox import config
 from farebox.app.logs import configure_logs
 from farebox.errors import FareboxError
+from farebox.gateway.supervisor import follow_supervisor
 
 
 def main(arguments: list[str]) -> int:
@@ -38,6 +39,7 @@ def _run(role: str, path: Path, rest: list[str]) -> int:
         case "console":
             from farebox.app.console import serve_console
 
+            follow_supervisor()
             serve_console(settings)
         case _:
             raise SystemExit(f"farebox.app: no such role {role!r}; use the farebox command")

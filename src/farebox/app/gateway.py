@@ -12,7 +12,7 @@ from farebox.app import JOURNAL_FOLDER, QUOTA_FILE
 from farebox.app.cards import card_loader
 from farebox.domain.cards import CompiledCard
 from farebox.errors import DataDirectoryError
-from farebox.gateway import worker
+from farebox.gateway import supervisor, worker
 from farebox.quota.allowances import allowance_of
 from farebox.quota.directory import DirectoryWatch
 from farebox.quota.sqlite import SqliteQuotaStore
@@ -21,7 +21,7 @@ SALT_FILE: Final = "target.salt"
 SALT_BYTES: Final = 16
 
 
-def serve_gateway(settings: config.Config, *, slot: int, heartbeat: int | None = None) -> None:
+def serve_gateway(settings: config.Config, *, slot: int) -> None:
     """One worker of this machine, until SIGTERM. Raises FareboxError when it cannot start."""
     load_card = card_loader(settings)
 
@@ -41,7 +41,8 @@ def serve_gateway(settings: config.Config, *, slot: int, heartbeat: int | None =
         target_salt=target_salt(settings.data / SALT_FILE),
         slot=slot,
     )
-    worker.main(parts, heartbeat=heartbeat)
+    supervisor.follow_supervisor()
+    worker.main(parts, listener=supervisor.inherited_listener(), heartbeat=supervisor.heartbeat_fd())
 
 
 def target_salt(path: Path) -> bytes:

@@ -113,5 +113,7 @@ def enter(directory: Directory, organisation: Organisation, user_ids: Mapping[st
     )
     for person in organisation.people:
         directory.add_user(organisation.org, user_ids[person.email], name=person.name, email=person.email)
-    directory.add_app(organisation.org, APP, name=APP)
-    return directory.add_key(organisation.org, user=user_ids[organisation.login], app=APP, label="demo").key
+    directory.add_app(organisation.org, organisation.client_id, name=APP)
+    return directory.add_key(
+        organisation.org, user=user_ids[organisation.login], app=organisation.client_id, label="demo"
+    ).key

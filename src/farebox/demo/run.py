@@ -34,6 +34,8 @@ class Demo:
     organisations: tuple[Organisation, ...] = field(default_factory=cast)
     pids: dict[str, int] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
+    calls_before: int = 0
+    """Bytes of the request log written before the gateway was there: the demo's own questions to the CRM API."""
 
     @property
     def gateway_url(self) -> str:
@@ -93,6 +95,7 @@ def start(demo: Demo) -> None:
         gateway_secret = _write_configuration(demo)
         _start_crm(demo, gateway_secret)
         _provision(demo)
+        demo.calls_before = demo.request_log.stat().st_size
         _start_farebox(demo)
     except BaseException:
         processes.stop(demo.pids)
@@ -124,7 +127,7 @@ def _write_configuration(demo: Demo) -> str:
         f'\n[[upstream]]\nname = "{name}"\nurl = "{demo.crm_url}"\ncard = "{card}"\npaths = {json.dumps(paths)}\n'
         'identity = "introspection"\n\n[upstream.introspection]\n'
         f'url = "{demo.crm_url}/oauth/v2/introspect"\nclient_id = "{GATEWAY_CLIENT}"\nclient_secret = "{secret}"\n'
-        'org_claim = "org"\nuser_claim = "user_id"\napp_claim = "app"\n'
+        'org_claim = "org"\nuser_claim = "user_id"\napp_claim = "client_id"\n'
         for name, card, paths in (("crm", "zoho-crm", ["/crm/", "/oauth/"]), ("bigin", "bigin", ["/bigin/"]))
     )
     path = demo.folder / "farebox.toml"

@@ -1,0 +1,31 @@
+"""The processes of one machine: which there are, and how the supervisor starts them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from farebox import config
+from farebox.gateway import supervisor
+from farebox.gateway.listening import listen
+
+
+def supervise(settings: config.Config, path: Path) -> int:
+    """Run and watch gateway and console until SIGTERM; the exit status. Raises AddressInUseError.
+
+    The gateway's socket is opened here and outlives every worker: callers wait in its queue while one is replaced.
+    """
+    program = (sys.executable, "-m", "farebox.app")
+    listener = listen(settings.gateway.listen)
+    stop_seconds = settings.gateway.stop_grace_seconds + 10
+    children = [
+        supervisor.Child(
+            name="gateway",
+            argv=(*program, "gateway", str(path), "0"),
+            heartbeat=True,
+            listener=listener,
+            stop_seconds=stop_seconds,
+        ),
+        supervisor.Child(name="console", argv=(*program, "console", str(path))),
+    ]
+    return supervisor.supervise(children)

@@ -1,0 +1,87 @@
+"""Reading the API Dashboard as a person does: Chromium, the sign-in form, the numbers on the page."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from dataclasses import dataclass
+from typing import Any, Final
+
+from farebox.demo.processes import DemoFailedError
+from farebox.domain.credits import MILLICREDITS_PER_CREDIT
+
+CHROMIUM_FLAGS: Final = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PAGE_MILLISECONDS_MAX: Final = 15_000
+DASHBOARD: Final = "/setup/storage/api-dashboard"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the page shows, in millicredits: used by the organisation, and the sum of its users."""
+
+    used: int
+    users: int
+
+
+def require() -> str:
+    """The path of Chromium; raises DemoFailedError that says what to install."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        raise DemoFailedError(
+            "--check reads the page in a browser: install Chromium (Debian: sudo apt-get install chromium)"
+        )
+    try:
+        import playwright.sync_api  # noqa: F401, PLC0415 - an optional part: the demo without --check needs no browser
+    except ImportError:
+        raise DemoFailedError("--check drives Chromium through Playwright: pip install playwright") from None
+    return chromium
+
+
+def dashboard_figures(console_url: str, *, login: str, password: str, until_sum: int) -> Figures:
+    """Sign in, open the dashboard, and read it once the users' sum is `until_sum` (or as it stands after a while)."""
+    from playwright.sync_api import Error, sync_playwright  # noqa: PLC0415 - as above
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=require(), args=list(CHROMIUM_FLAGS))
+        try:
+            page = chromium.new_page()
+            page.set_default_timeout(PAGE_MILLISECONDS_MAX)
+            page.goto(f"{console_url}/sign-in?next={DASHBOARD}")
+            page.fill("input[name=login]", login)
+            page.fill("input[name=password]", password)
+            page.click("main form button")
+            page.wait_for_selector("table.users tfoot")
+            with contextlib.suppress(Error):  # the comparison names the difference
+                page.wait_for_function(
+                    "wanted => document.querySelectorAll('table.users tfoot tr:first-child td')[1]"
+                    ".textContent.replaceAll(',', '') === wanted",
+                    arg=_plain(until_sum),
+                )
+            return _figures(page)
+        finally:
+            chromium.close()
+
+
+def _figures(page: Any) -> Figures:  # noqa: ANN401 - Playwright is optional, and so are its types
+    used = page.locator("table.figures tr", has_text="Used").first.locator("td").first.text_content()
+    users = page.locator("table.users tfoot tr").first.locator("td").nth(1).text_content()
+    return Figures(used=_millicredits(used), users=_millicredits(users))
+
+
+def _plain(millicredits: int) -> str:
+    whole, rest = divmod(millicredits, MILLICREDITS_PER_CREDIT)
+    return f"{whole}.{rest:03d}".rstrip("0").rstrip(".") if rest else str(whole)
+
+
+def _millicredits(text: str | None) -> int:
+    whole, _, fraction = (text or "").strip().replace(",", "").partition(".")
+    return int(whole) * MILLICREDITS_PER_CREDIT + int(fraction.ljust(3, "0") or 0)
