@@ -104,17 +104,20 @@ class Syncer:
     async def close(self, *, within_seconds: float = 2.0) -> None:
         """The last sync gives everything back; the incarnation is closed where its journal was settled to the end.
 
-        With the store unreachable for longer than that the leases lapse and an adopter settles the journal.
+        With the store unreachable for longer than that the leases lapse and an adopter settles the journal. Afterwards
+        nothing is admitted any more. Safe to repeat.
         """
         self._closing = True
         self._wanted.set()
-        if self._task is None:
+        task, self._task = self._task, None
+        if task is None:
             return
         try:
             async with asyncio.timeout(within_seconds):
-                await asyncio.shield(self._task)
+                await asyncio.shield(task)
         except TimeoutError:
-            self._task.cancel()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
             _log.warning("quota.not_returned", advice="the leases lapse and the journal is adopted")
 
     async def _run(self) -> None:
@@ -125,13 +128,12 @@ class Syncer:
             while self._book.due_in() == 0:
                 await self._sync()
             await self._sync(last=True)
-        except asyncio.CancelledError:
-            raise
         except Exception as error:  # noqa: BLE001 - a dead syncer must fail admission closed, whatever killed it
             code = error.code if isinstance(error, FareboxError) else type(error).__name__
             _log.exception("quota.fault", code=code, advice="admission fails closed until the gateway is restarted")
-            self._book.unreachable()
             self._on_fault(error)
+        finally:
+            self._book.unreachable()  # nobody may wait for a sync that never comes
 
     async def _until_due(self) -> None:
         due = self._book.due_in()
