@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from farebox.cli.places import DataOption, JsonOption, data_directory
+from farebox.cli.places import CONFIG_NAME, DataOption, JsonOption, data_directory
 from farebox.errors import ConsoleUnavailableError, UnknownNameError
 
 if TYPE_CHECKING:
     import httpx
+
+    from farebox.domain.cards import RateCard
 
 ASK_SECONDS_MAX = 10.0
 NO_CONSOLE = "no console runs on this data directory, so only the totals are known; `farebox serve` starts one"
@@ -62,19 +64,18 @@ def usage(
     json_output: JsonOption = False,
 ) -> None:
     """Credits of the last 24 hours: total, used, unused, and who or what spent them."""
-    asked = _Asked(org, product, by.value)
-    report = _from_elsewhere(asked, console_url, login, password, token) if console_url else None
-    if report is None:
-        report = _from_here(asked, data_directory(data))
+    asked, folder = _Asked(org, product, by.value), data_directory(data)
+    if console_url or login or token:
+        report = _as_somebody(asked, console_url or _url_here(folder), login, password, token)
+    else:
+        report = _as_operator(asked, folder)
     if json_output:
         print(json.dumps(report, indent=2))
     else:
         _print(report)
 
 
-def _from_elsewhere(
-    asked: _Asked, url: str, login: str | None, password: str | None, token: str | None
-) -> dict[str, Any]:
+def _as_somebody(asked: _Asked, url: str, login: str | None, password: str | None, token: str | None) -> dict[str, Any]:
     import httpx
 
     if token is not None:
@@ -92,7 +93,16 @@ def _from_elsewhere(
             ) from error
 
 
-def _from_here(asked: _Asked, folder: Path) -> dict[str, Any]:
+def _url_here(folder: Path) -> str:
+    from farebox.console.secret import read_local_access
+
+    access = read_local_access(folder)
+    if access is None:
+        raise ConsoleUnavailableError(f"no console has run on {folder}; say where it is with --console-url")
+    return access.url
+
+
+def _as_operator(asked: _Asked, folder: Path) -> dict[str, Any]:
     """By the token the console left in its data directory; from the quota file where no console answers."""
     import httpx
 
@@ -142,13 +152,12 @@ def _get(client: httpx.Client, path: str, parameters: dict[str, str] | None = No
 def _from_quota(asked: _Asked, folder: Path) -> dict[str, Any]:
     """Totals straight from the quota file, read-only."""
     from farebox.app import QUOTA_FILE
-    from farebox.cards import load
     from farebox.console.directory import DirectoryOrgs
     from farebox.domain.identity import Account
     from farebox.domain.instants import text_of
     from farebox.quota.sqlite_view import SpendFile
 
-    orgs = DirectoryOrgs(folder, card_of=load)
+    orgs = DirectoryOrgs(folder, card_of=_card_loader())
     try:
         quota = SpendFile(folder / QUOTA_FILE, allowance_of=orgs.allowance)
         accounts = [
@@ -178,6 +187,14 @@ def _from_quota(asked: _Asked, folder: Path) -> dict[str, Any]:
     finally:
         orgs.close()
     return {"source": str(folder / QUOTA_FILE), "note": NO_CONSOLE, "accounts": found}
+
+
+def _card_loader() -> Callable[[str], RateCard]:
+    """As the configuration here names card files; packaged cards without one."""
+    from farebox import cards, config
+    from farebox.app.cards import card_loader
+
+    return card_loader(config.load(Path(CONFIG_NAME))) if Path(CONFIG_NAME).is_file() else cards.load
 
 
 def _chosen(accounts: Sequence[dict[str, Any]], asked: _Asked) -> list[dict[str, Any]]:
