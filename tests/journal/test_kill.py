@@ -64,7 +64,7 @@ def test_every_entry_released_by_a_killed_writer_is_read_back_exactly_once(root:
         assert incarnation in orphans(root)
         adopted = adopt(root / incarnation)
         assert adopted is not None
-        assert (adopted.corrupt, adopted.cut) == (None, None)
+        assert adopted.corrupt is None  # a tail may be cut: SIGKILL can end a write between two pages
         got = numbers_in(root / incarnation)
         assert got == list(range(len(got))), "lost, doubled or out of order"
         assert released == list(range(len(released)))

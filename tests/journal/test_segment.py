@@ -36,6 +36,8 @@ from farebox.journal.segment import (
 
 HEADER = Header("20261122T104500-w0", 3, 1 << 16, "disk", 1024, b"0123456789abcdef")
 
+GOLDEN = 0x64D623B4
+
 
 def framed(payloads: list[bytes], header: Header = HEADER, offset: int = HEADER_BYTES) -> bytes:
     return pack_records(payloads, seed=header.seed, segment=header.segment, offset=offset)
@@ -143,3 +145,14 @@ def test_a_mark_of_another_version_is_refused() -> None:
     data[-4:] = struct.pack("<I", zlib.crc32(data[:-4], 1))
     with pytest.raises(DataVersionError):
         unpack_mark(bytes(data), "x.mark")
+
+
+def test_the_format_does_not_change_unnoticed() -> None:
+    """Change the version with the bytes; older journals must still be refused or read, never misread."""
+    written = (
+        pack_header(HEADER)
+        + pack_opening(Opening(2, 65_000), HEADER.seed)
+        + framed([b"first", b"second"])
+        + pack_mark(Mark(3, 70_000, sealed=True))
+    )
+    assert zlib.crc32(written) == GOLDEN

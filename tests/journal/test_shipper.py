@@ -197,6 +197,17 @@ def test_a_segment_goes_when_quota_and_usage_are_both_past_it_and_not_before(roo
     asyncio.run(run())
 
 
+def test_segments_go_while_loading_is_behind_so_that_the_journal_does_not_fill(root: Path, drive: Any) -> None:
+    directory = asyncio.run(fill(drive, root, "i1", groups=10, size=150))
+    before = len(extents(directory))
+    sink, quota = MemorySink(), Quota()
+    quota.settled["i1"] = EVERYTHING
+    shipper = quota.shipper(root, sink, batch_entries=1000)
+    clean(shipper)
+    assert shipper.report.oldest_unshipped is not None
+    assert len(extents(directory)) < before
+
+
 def test_a_directory_goes_when_its_incarnation_is_closed_and_loaded(root: Path, drive: Any) -> None:
     asyncio.run(fill(drive, root, "i1"))
     sink, quota = MemorySink(), Quota()
@@ -282,9 +293,13 @@ def test_a_damaged_segment_stops_alone_and_visibly_and_is_finished_once_it_is_re
     sink, quota = MemorySink(), Quota()
     quota.closed |= {"i1", "i2"}
     quota.settled["i1"] = EVERYTHING
-    shipper = quota.shipper(root, sink)
-    for _ in range(5):
+    clock = iter(range(100))
+    shipper = quota.shipper(root, sink, now=lambda: next(clock))
+    clean(shipper)
+    assert shipper.report.as_of is None, "what follows the damaged segment was not looked at yet"
+    for _ in range(4):
         clean(shipper)
+    assert shipper.report.as_of == 4
     lost = len(second) - 11
     assert len(sink.entries) == 1500 + 30 - lost, "entries outside the damaged segment are loaded"
     assert len(shipper.report.stopped) == 1

@@ -48,10 +48,8 @@ def test_a_group_is_told_as_committed_before_any_of_it_is_released(root: Path, d
         told: list[str] = []
         async with drive(root) as driven:
             driven.writer._on_committed = lambda _entries, _position: told.append("committed")
-            done = asyncio.get_running_loop().create_future()
             driven.writer.append(entry(1), lambda _good: told.append("released"))
-            driven.writer.append(entry(2), done.set_result)
-            await asyncio.wait_for(done, 20)
+            await driven.until(lambda: len(told) >= 2)
         assert told == ["committed", "released"]
 
     asyncio.run(run())
@@ -180,7 +178,7 @@ def test_at_journal_bytes_max_admission_stops_with_a_warning_before_and_recovers
     root: Path, drive: Any
 ) -> None:
     async def run() -> None:
-        async with drive(root, journal_bytes_max=8 << 16) as driven:
+        async with asyncio.timeout(20), drive(root, journal_bytes_max=8 << 16) as driven:
             assert not driven.writer.warning
             warned_at = None
             with pytest.raises(JournalFullError, match="no room for another call"):  # noqa: PT012 - until it does

@@ -63,6 +63,8 @@ class _Batch:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.offsets: dict[str, Position] = {}
+        self.unfinished = False
+        """There is more to read that nobody has looked at yet."""
 
 
 class Shipper:
@@ -102,11 +104,10 @@ class Shipper:
         batch, waiting = self._collect(offsets)
         if batch.offsets:
             self._sink.load(batch.entries, batch.offsets)
-        as_of = self.report.as_of if waiting else began
+        as_of = self.report.as_of if waiting or batch.unfinished else began
         oldest = min((entry.stamp for entry in waiting), default=None)
         self.report = ShipReport(as_of, oldest, tuple(self._stopped.values()), None)
-        if not waiting:
-            self._clean({**offsets, **batch.offsets})
+        self._clean({**offsets, **batch.offsets})
         return len(batch.entries)
 
     def run(self, stop: threading.Event) -> None:
@@ -159,6 +160,7 @@ class Shipper:
                 number = damaged.header.segment
                 batch.offsets[_key(directory.name, number)] = Position(number, _begin(damaged, at))
                 batch.offsets[directory.name] = damaged.position
+                batch.unfinished = True
 
     def _retry_damaged(self, directory: Path, offsets: Mapping[str, Position], share: int, batch: _Batch) -> None:
         """Somebody may have put a damaged segment right."""
@@ -172,6 +174,7 @@ class Shipper:
                         break
                     batch.entries.append(entry)
                     batch.offsets[key] = position
+                    batch.unfinished = True
             except JournalCorruptError as error:
                 self._stopped[key] = str(error)
 
@@ -203,8 +206,10 @@ class Shipper:
                 remove_segment(directory, extent.header.segment, self._disk)
 
     def _shipped(self, name: str, extent: Extent, shipped: Position, offsets: Mapping[str, Position]) -> bool:
+        """All its entries are loaded; a segment without any counts as loaded with what lies before it."""
+        end = extent.position if extent.end > HEADER_BYTES else extent.previous
         left = offsets.get(_key(name, extent.header.segment))
-        return shipped >= extent.position and (left is None or left >= extent.position)
+        return shipped >= end and (left is None or left >= extent.position)
 
 
 def _begin(extent: Extent, at: Position) -> int:
