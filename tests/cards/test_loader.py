@@ -212,3 +212,19 @@ def test_every_key_of_the_card_format_is_explained() -> None:
     asked |= set(re.findall(r"_(?:name|steps)\(\w+, \"(\w+)\"", source))
     assert len(asked) > 40
     assert not sorted(key for key in asked if not re.search(rf"\b{key}\b", page))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "headers"),
+    [
+        ("", {"ratelimit-draft", "x-farebox"}),
+        ('[dialect]\nrefusals = "problem"\n', {"ratelimit-draft", "x-farebox"}),
+        ("[dialect]\nheaders = []\n", set()),
+    ],
+)
+def test_answers_tell_about_credits_unless_the_card_switches_that_off(
+    tmp_path: Path, dialect: str, headers: set[str]
+) -> None:
+    path = tmp_path / "card.toml"
+    path.write_text(GOOD.replace("[pools]", f"{dialect}\n[pools]"))
+    assert cards.load(str(path)).dialect.headers == headers

@@ -34,6 +34,8 @@ from farebox.errors import CardInvalidError, UnknownNameError
 FORMAT: Final = 1
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", ANY_METHOD)
 MARKS: Final = ("off", "3rd", "obs", "?", "own")
+HEADERS_UNSAID: Final = frozenset({HeaderStyle.RATELIMIT_DRAFT, HeaderStyle.X_FAREBOX})
+"""What answers carry when the card does not say; `headers = []` switches all off."""
 CARD_BYTES_MAX: Final = 4 * 1024 * 1024
 """A card of 10,000 rows is about 2 MiB."""
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_.\-]{0,99}$")
@@ -152,8 +154,8 @@ class _Reader:
 
     def _dialect(self, table: Table | None) -> Dialect:
         if table is None:
-            return Dialect(RefusalStyle.PROBLEM, frozenset({HeaderStyle.RATELIMIT_DRAFT, HeaderStyle.X_FAREBOX}))
-        styles = set()
+            return Dialect(RefusalStyle.PROBLEM, HEADERS_UNSAID)
+        styles = set() if table.has("headers") else set(HEADERS_UNSAID)
         for said in table.texts("headers"):
             if said in tuple(HeaderStyle):
                 styles.add(HeaderStyle(said))

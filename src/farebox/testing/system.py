@@ -1,7 +1,6 @@
-"""A whole Farebox as real processes on free ports: gateway and console over one data directory, to be used, killed,
-paused and started again.
+"""A whole Farebox as real processes over one data directory: to be called, killed, paused and started again.
 
-    with RunningFarebox(tmp_path, upstream_url=upstream.url, orgs=[Provision("acme", base=20)]) as farebox:
+    with RunningFarebox(tmp_path, upstream_url=upstream.url, orgs=[Provision(org="acme", base=20)]) as farebox:
         answer = httpx.get(f"{farebox.gateway_url}/things", headers=farebox.as_caller("acme", "ada"))
 
 Only processes started here are ever signalled, by their id. Their logs lie beside the data, as `gateway.log`.
@@ -76,7 +75,7 @@ def free_port() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provision:
-    """An organisation to make: its id, what it bought, and its users, each with a key. `base` and `addon` in credits."""
+    """An organisation to make: what it bought, and its users, each with a key. `base` and `addon` in credits."""
 
     org: str
     plan: str = "standard"
@@ -150,7 +149,7 @@ class ChildProcess:
             raise RuntimeError(f"{self.name} did not end within {STOP_SECONDS:g} s of SIGTERM") from None
 
     def kill(self) -> None:
-        """kill -9, and wait until it is gone."""
+        """End it with SIGKILL, and wait until it is gone."""
         assert self._process is not None, f"{self.name} was never started"
         self.signal(signal.SIGKILL)
         self._process.wait(STOP_SECONDS)
@@ -190,10 +189,10 @@ class ChildProcess:
 
 
 class RunningFarebox:
-    """Gateway worker and console of one data directory in `folder`. Entering the block starts both, leaving it stops
-    whatever still runs; in between each can be stopped, killed, paused and started as a test likes.
+    """Gateway worker and console of one data directory in `folder`, on free ports.
 
-    `gateway` and `console` are settings of those tables of farebox.toml; `upstream` further settings of the upstream,
+    Entering the block starts both, leaving it stops whatever still runs; in between each can be stopped, killed, paused
+    and started as a test likes. `gateway` and `console` are settings of those tables of farebox.toml; `upstream` further settings of the upstream,
     `card` a packaged card or a file, whose `product` the orgs subscribe to.
     """
 

@@ -1,0 +1,239 @@
+"""kill -9 of a loaded gateway and of the console that loads its journal, at random moments: the books hold.
+
+FAREBOX_KILLS (50) is the number of kills, FAREBOX_SEED replays a run's choices (which calls, when to kill).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from farebox.domain.identity import Account
+from farebox.journal.records import CHARGE
+from farebox.testing.books import Books, hash_of, read_books
+from farebox.testing.system import Provision, RunningFarebox, until
+from farebox.testing.upstream import Behaviour, StubUpstream
+
+KILLS = int(os.environ.get("FAREBOX_KILLS", "50"))
+CONSOLE_KILLED_EVERY = 5
+CLIENTS = 8
+HOLD_BYTES = 4_096
+STREAM_BYTES = 40_000
+TIGHT_BASE = 120
+TIGHT_RAISE = 8
+CLOCK_MARGIN = 100_000
+"""Microseconds by which the wall clock here and the quota store's, which is slewed to it, may differ."""
+
+CARD = """
+format = 1
+name = "crash"
+product = "api"
+title = "A card with every way to charge"
+[pools]
+api = "API credits"
+[dialect]
+refusals = "problem"
+[default_operation]
+name = "call"
+price = 1
+source = "this test"
+[[plans]]
+name = "standard"
+source = "this test"
+api = { base = 10_000_000 }
+[[operations]]
+name = "create"
+method = "POST"
+path = "/create"
+price = { per_items = "data", each = 10, max = 100 }
+source = "this test"
+[[operations]]
+name = "convert"
+method = "GET"
+path = "/convert"
+price = { by_outcome = "success", credits = 5, otherwise = 1 }
+source = "this test"
+[[operations]]
+name = "convert_missing"
+method = "GET"
+path = "/missing"
+price = { by_outcome = "success", credits = 5, otherwise = 1 }
+source = "this test"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A call whose answer came back whole."""
+
+    target: str
+    org: str
+    user: str
+    status: int
+    charged: int
+    """Millicredits by X-Farebox-Credits-Charged; for a streamed answer the ceiling."""
+    streamed: bool
+
+
+@dataclass(slots=True)
+class Load:
+    """Clients that call on and on over kept connections, whatever happens to the gateway."""
+
+    farebox: RunningFarebox
+    seed: int
+    answered: list[Answered] = field(default_factory=list)
+    refused: int = 0
+    cut: int = 0
+    ended: threading.Event = field(default_factory=threading.Event)
+    failures: list[str] = field(default_factory=list)
+
+    def start(self) -> list[threading.Thread]:
+        threads = [threading.Thread(target=self._client, args=(number,), daemon=True) for number in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _client(self, number: int) -> None:
+        rng = random.Random(f"{self.seed}/{number}")
+        place = urlsplit(self.farebox.gateway_url)
+        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=10)
+        call = 0
+        while not self.ended.is_set():
+            call += 1
+            try:
+                self._call(connection, rng, f"{number}-{call}")
+            except (OSError, http.client.HTTPException):
+                self.cut += 1
+                connection.close()
+                self.ended.wait(0.01)
+            except BaseException as error:
+                self.failures.append(repr(error))
+                raise
+
+    def _call(self, connection: http.client.HTTPConnection, rng: random.Random, name: str) -> None:
+        org, user = rng.choice(["acme", "acme", "tight"]), rng.choice(["ada", "ben"])
+        path = rng.choices(["/thing", "/slow", "/create", "/convert", "/missing", "/stream"], [6, 2, 3, 2, 2, 2])[0]
+        target = f"{path}?call={name}"
+        body = json.dumps({"data": [{}] * rng.choice([1, 10, 11, 25])}).encode() if path == "/create" else None
+        connection.request("POST" if body else "GET", target, body, self.farebox.as_caller(org, user))
+        answer = connection.getresponse()
+        size = len(answer.read())
+        said = answer.headers.get("X-Farebox-Credits-Charged")
+        if answer.status in (429, 503):
+            assert said in (None, "0"), f"{answer.status} charged {said}"
+            self.refused += 1
+        else:
+            assert answer.status in (200, 404), f"{target}: {answer.status}"
+            assert said is not None, f"{target}: {answer.status} {answer.getheaders()}"
+            charged = int(Decimal(said) * 1_000)
+            self.answered.append(Answered(target, org, user, answer.status, charged, size > HOLD_BYTES))
+
+
+@pytest.fixture
+def upstream() -> Iterator[StubUpstream]:
+    with StubUpstream(keep_bodies=False) as upstream:
+        upstream.answer("/slow", Behaviour(delay_seconds=0.05))
+        upstream.answer("/convert", Behaviour(stream_bytes=STREAM_BYTES, chunked=True))
+        upstream.answer("/missing", Behaviour(status=404, stream_bytes=STREAM_BYTES))
+        upstream.answer("/stream", Behaviour(stream_bytes=STREAM_BYTES))
+        yield upstream
+
+
+@pytest.mark.slow
+def test_every_answered_call_is_booked_once_and_nothing_over_whatever_kill_9_hits(
+    tmp_path: Path, upstream: StubUpstream
+) -> None:
+    seed = int(os.environ.get("FAREBOX_SEED", str(random.randrange(1 << 32))))
+    print(f"FAREBOX_SEED={seed} FAREBOX_KILLS={KILLS}")
+    rng = random.Random(seed)
+    card = tmp_path / "crash.toml"
+    card.write_text(CARD)
+    farebox = RunningFarebox(
+        tmp_path,
+        upstream_url=upstream.url,
+        orgs=[Provision(org="acme"), Provision(org="tight", base=TIGHT_BASE)],
+        card=str(card),
+        gateway={"answer_hold_bytes": HOLD_BYTES, "journal_segment_bytes": 256 * 1024},
+    )
+    allowances = [(0, TIGHT_BASE * 1_000)]
+    with farebox:
+        load = Load(farebox, seed)
+        clients = load.start()
+        for kill in range(KILLS):
+            _kill(farebox, rng)
+            if kill % CONSOLE_KILLED_EVERY == 0 and farebox.console.is_running:
+                farebox.console.kill()
+                farebox.console.launch()
+            base = TIGHT_BASE + TIGHT_RAISE * (kill + 1)
+            allowances.append((time.time_ns() // 1_000 - CLOCK_MARGIN, base * 1_000))
+            farebox.set_base("tight", base)
+        time.sleep(rng.uniform(0.1, 0.5))
+        load.ended.set()
+        for client in clients:
+            client.join(20)
+        _wait_for_the_end(farebox)
+    assert not load.failures
+    books = read_books(farebox.data)
+    reached = {hash_of(farebox.data, received.target) for received in upstream.requests}
+    print(
+        f"{len(load.answered)} answered, {load.refused} refused, {load.cut} cut off, "
+        f"{len(upstream.requests)} reached the upstream, {len(books.entries)} entries"
+    )
+    _judge(books, load, reached, farebox.data)
+    assert books.over(Account("tight", "api", "api"), allowances) == []
+    assert books.over(Account("acme", "api", "api"), [(0, 10_000_000_000)]) == []
+
+
+def _kill(farebox: RunningFarebox, rng: random.Random) -> None:
+    """Now and then in the middle of starting, or of taking over from the one before; else under load."""
+    if rng.random() < 0.2:
+        time.sleep(rng.uniform(0, 0.6))
+    else:
+        farebox.gateway.wait_until_well()
+        time.sleep(rng.uniform(0, 0.8))
+    farebox.gateway.kill()
+    farebox.gateway.launch()
+
+
+def _wait_for_the_end(farebox: RunningFarebox) -> None:
+    """The dead are adopted, the living gateway has stopped, and usage has everything: no journal is left."""
+    journal = farebox.data / "journal"
+    farebox.gateway.wait_until_well()
+    until(lambda: len(list(journal.iterdir())) <= 1, what="dead gateways adopted, loaded and removed")
+    assert farebox.gateway.stop() == 0
+    until(lambda: not list(journal.iterdir()), what="the last journal loaded and removed")
+
+
+def _judge(books: Books, load: Load, reached: set[bytes], data: Path) -> None:
+    assert books.disagreements() == []
+    assert books.journals == ()
+    charges: dict[bytes, list[int]] = {}
+    totals: dict[bytes, int] = {}
+    for row in books.entries:
+        if row.calls:
+            charges.setdefault(row.target_hash, []).append(row.credits)
+        totals[row.target_hash] = totals.get(row.target_hash, 0) + row.credits
+        if row.kind == CHARGE:
+            assert row.target_hash in reached, f"charged and never reached the upstream: {row}"
+            assert row.credits <= row.quote
+    for call in load.answered:
+        hashed = hash_of(data, call.target)
+        assert charges.get(hashed) == [call.charged], f"{call} is in usage as {charges.get(hashed)}"
+        if not call.streamed:
+            assert totals[hashed] == call.charged, f"{call} costs {totals[hashed]}"
+        elif call.target.startswith("/missing"):
+            assert totals[hashed] in (1_000, 5_000), f"{call} costs {totals[hashed]}: its ceiling, or closed"
+    assert len(load.answered) > KILLS * 10
+    assert load.refused > 0
+    assert load.cut > 0
