@@ -5,8 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -165,22 +163,3 @@ def test_provisioning_a_thousand_organisations_is_a_matter_of_seconds() -> None:
     made = [create_organisation(store, name=f"Org {n}", users=1) for n in range(1_000)]
     assert len({each.zgid for each in made}) == 1_000
     store.close()
-
-
-def test_a_page_of_200_takes_10_ms_and_an_insert_of_100_takes_20_ms(crm: RunningCrm) -> None:
-    made = crm.create_organisation(users=10, sample_records=400)
-    fields = "Deal_Name,Account_Name,Contact_Name,Amount,Stage,Closing_Date,Owner,Created_Time"
-    with crm.caller(made) as caller:
-
-        def best_ms(call: Callable[[], object]) -> float:
-            """The best of ten: what the API takes when the machine lets it."""
-            spans = []
-            for _ in range(10):
-                started = time.perf_counter()
-                call()
-                spans.append(time.perf_counter() - started)
-            return min(spans) * 1_000
-
-        assert best_ms(lambda: caller.get("Deals", fields=fields).raise_for_status()) < 10
-        hundred = [{"Last_Name": f"L{n}", "Email": f"l{n}@x.example"} for n in range(100)]
-        assert best_ms(lambda: caller.insert("Leads", *hundred)) < 20

@@ -1,4 +1,4 @@
-"""The reference CRM API inside the process that tests: `running_crm()` and the pytest fixture `crm_api`."""
+"""The reference CRM API inside the process that tests: `running_crm()`; the pytest fixture `crm_api` is made of it."""
 
 import http
 import json
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
-import pytest
 
 from farebox.crm.provision import (
     ClientCredentials,
@@ -134,10 +133,3 @@ def running_crm(*, path: Path | None = None, public_url: str | None = None) -> I
         thread.join(STOP_S)
         listener.close()
         store.close()
-
-
-@pytest.fixture
-def crm_api() -> Iterator[RunningCrm]:
-    """A CRM API of its own for each test, empty but for what the test makes."""
-    with running_crm() as crm:
-        yield crm
