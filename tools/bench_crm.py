@@ -1,4 +1,4 @@
-"""What the reference CRM API takes over HTTP on loopback: a page of 200 records, an insert of 100, making an org's data."""
+"""What the reference CRM API takes over HTTP on loopback: a list of 200, an insert of 100, an org with its data."""
 
 from __future__ import annotations
 

@@ -21,7 +21,6 @@ from farebox.crm.schema import ANY_MODULE, DataType
 from farebox.crm.store import Store
 from farebox.crm.validate import check_record
 from farebox.testing.crm import Caller, RunningCrm, running_crm
-from farebox.testing.crm import crm_api as crm_api  # noqa: PLC0414 (a fixture to pytest)
 
 MODULES = [module for catalogue in CATALOGUES.values() for module in catalogue.values()]
 JSON_VALUES = st.recursive(
@@ -149,13 +148,6 @@ def test_an_answered_insert_survives_kill_9(tmp_path: Path) -> None:
             process.send_signal(signal.SIGKILL)
             process.wait(10)
     assert len(set(ids)) == 30
-
-
-def test_the_fixture_gives_an_empty_api_of_its_own(crm_api: RunningCrm) -> None:
-    assert crm_api.store.is_empty()
-    made = crm_api.create_organisation(name="Mine", users=1)
-    with crm_api.caller(made) as caller:
-        assert caller.get("org").json()["org"][0]["company_name"] == "Mine"
 
 
 def test_provisioning_a_thousand_organisations_is_a_matter_of_seconds() -> None:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from farebox.demo.programs import Step
 
 
 def demo(
@@ -45,6 +42,7 @@ def demo(
 
 def _run(folder: Path, *, free_ports: bool) -> None:
     from farebox.demo import processes, run
+    from farebox.demo.report import STEP_HEAD, step_line
 
     ports = dict(zip(run.PORTS, processes.free_ports(len(run.PORTS)), strict=True)) if free_ports else run.PORTS
     processes.check_ports(ports)
@@ -60,15 +58,6 @@ def _run(folder: Path, *, free_ports: bool) -> None:
         processes.stop(under_way.pids)
         raise
     _say_where(under_way.folder / run.DEMO_FILE, folder)
-
-
-STEP_HEAD = f"{'organisation':14} {'user':16} {'what the program did':32} {'calls':>5} {'credits':>8}  what it saw"
-
-
-def step_line(step: Step) -> str:
-    """One step as a row under STEP_HEAD."""
-    credits_text = step.credits if step.credits is not None else "-"
-    return f"{step.organisation:14} {step.person:16} {step.name:32} {step.calls:>5,} {credits_text:>8}  {step.saw}"
 
 
 def _say_where(path: Path, folder: Path) -> None:

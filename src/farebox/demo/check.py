@@ -16,10 +16,10 @@ from pathlib import Path
 import httpx
 
 from farebox import cards
-from farebox.cli.demo import STEP_HEAD, step_line
 from farebox.console.secret import read_local_access
 from farebox.demo import browser, processes, run
 from farebox.demo.cast import Organisation
+from farebox.demo.report import STEP_HEAD, step_line
 from farebox.domain.cards import CompiledCard, Kind
 from farebox.domain.credits import text_of
 from farebox.domain.pricing import NO_BODY, Answer, charge, quote
