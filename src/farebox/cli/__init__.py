@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from farebox.errors import FareboxError
+
+INTERRUPTED = 130
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -12,29 +15,15 @@ def main(arguments: list[str] | None = None) -> int:
     from farebox.cli.commands import build
 
     try:
-        result = build()(args=arguments, standalone_mode=False)
+        build()(args=arguments, prog_name="farebox")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except FareboxError as error:
         print(f"farebox: {error}", file=sys.stderr)
         print(f"({error.code}: see docs/errors.md)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
-    except Exception as error:  # noqa: BLE001 - click is imported only when there is something to explain; bugs go on up
-        return _misuse(error)
-    return result if isinstance(result, int) else 0
-
-
-def _misuse(error: Exception) -> int:
-    """Explain what click found wrong with the command line; anything else is a bug and goes on up."""
-    import click
-
-    if isinstance(error, click.Abort):
-        print("farebox: stopped", file=sys.stderr)
-        return 130
-    if isinstance(error, click.ClickException):
-        error.show()
-        return error.exit_code
-    raise error
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output left; nothing more can be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import click
 import typer
 
 import farebox
@@ -27,8 +26,8 @@ PEOPLE = "Organisations and callers"
 TRY = "Try it out"
 
 
-def build() -> click.Command:
-    """The whole command line as one click command."""
+def build() -> typer.Typer:
+    """The whole command line."""
     app = typer.Typer(
         name="farebox",
         help="Farebox: a credit system for HTTP APIs. Start with `farebox demo`, or `farebox init --upstream URL`.",
@@ -49,7 +48,7 @@ def build() -> click.Command:
     for name, group in directory.groups().items():
         app.add_typer(group, name=name, rich_help_panel=PEOPLE)
     app.add_typer(login.login, name="login", rich_help_panel=PEOPLE)
-    return typer.main.get_command(app)
+    return app
 
 
 def _root(

@@ -52,35 +52,45 @@ def init(
     print("  farebox serve")
 
 
+HEAD = """# Farebox's configuration. What is commented out stands at its default.
+# `farebox check` reads this file and says what is wrong with it.
+
+# Everything Farebox keeps: quota, directory, journal, usage.
+data = "farebox-data"
+"""
+
+UPSTREAM = """[[upstream]]
+name = {name}
+url = {url}
+# A packaged card (zoho-crm, bigin, generic) or the path of your own.
+card = {card}
+# Path prefixes that go to this upstream; the longest one wins.
+paths = ["/"]
+# How callers are known: "key" (Farebox keys: farebox key add), "introspection" (RFC 7662) or "fixed".
+identity = "key"
+
+# For identity = "introspection":
+# [upstream.introspection]
+# url = "http://127.0.0.1:9000/oauth/v2/introspect"
+# client_id = "farebox"
+# client_secret = "..."
+# org_claim = "org"
+# user_claim = "user"
+# app_claim = "client_id"
+
+# For identity = "fixed":
+# [upstream.fixed]
+# org = "acme"
+# app = "legacy"
+"""
+
+
 def config_text(upstream_url: str, card: str) -> str:
     """A farebox.toml with every setting, its default commented out and what it is for."""
     name = (urlsplit(upstream_url).hostname or "api").split(".")[0]
     name = "api" if name.isdecimal() else name
-    parts = [
-        "# Farebox's configuration. What is commented out stands at its default.\n"
-        "# `farebox check` reads this file and says what is wrong with it.\n"
-        '\n# Everything Farebox keeps: quota, directory, journal, usage.\ndata = "farebox-data"\n',
-        _table("gateway", GatewayConfig),
-        _table("console", ConsoleConfig),
-        "[[upstream]]\n"
-        f"name = {json.dumps(name)}\n"
-        f"url = {json.dumps(upstream_url)}\n"
-        "# A packaged card (zoho-crm, bigin, generic) or the path of your own.\n"
-        f"card = {json.dumps(card)}\n"
-        "# Path prefixes that go to this upstream; the longest one wins.\n"
-        'paths = ["/"]\n'
-        '# How callers are known: "key" (Farebox keys: farebox key add), "introspection" (RFC 7662) or "fixed".\n'
-        'identity = "key"\n'
-        '\n# For identity = "introspection":\n'
-        "# [upstream.introspection]\n"
-        '# url = "http://127.0.0.1:9000/oauth/v2/introspect"\n'
-        '# client_id = "farebox"\n'
-        '# client_secret = "..."\n'
-        '# org_claim = "org"\n# user_claim = "user"\n# app_claim = "client_id"\n'
-        '\n# For identity = "fixed":\n'
-        '# [upstream.fixed]\n# org = "acme"\n# app = "legacy"\n',
-    ]
-    return "\n".join(parts)
+    upstream = UPSTREAM.format(name=json.dumps(name), url=json.dumps(upstream_url), card=json.dumps(card))
+    return "\n".join((HEAD, _table("gateway", GatewayConfig), _table("console", ConsoleConfig), upstream))
 
 
 def _table(name: str, cls: type[Any]) -> str:
