@@ -69,6 +69,10 @@ class Desk:
         self.book.apply(self.store.sync(request), now, now)
         return request.accounts
 
+    def build_and_apply_later(self) -> tuple[AccountSync, ...]:
+        self.clock.advance(SECOND // 2)
+        return self.build_and_apply()
+
     def hold(self, ceiling: int, account: Account = ACCOUNT) -> Hold:
         found = self.book.admit(account, ceiling)
         if found is None:
@@ -237,6 +241,24 @@ async def test_stamps_are_monotone_never_ahead_of_the_store_and_late_by_at_most_
             assert desk.store.now() - stamp <= 1_500_000 + 1_000
             last = stamp
             desk.clock.advance(30_000)
+
+
+@in_a_loop
+async def test_one_slow_reply_does_not_make_stamps_late_that_were_not() -> None:
+    desk = Desk()
+    desk.hold(1)
+    desk.book.wait(ACCOUNT, 1_000)
+    desk.sync(round_trip=1_500_000)
+    assert desk.store.now() - desk.book.stamp() <= 1_000
+
+
+@in_a_loop
+async def test_told_that_credits_are_short_a_gateway_keeps_nothing_that_is_not_held() -> None:
+    for total, kept in ((10_000, 50), (300, 0)):
+        desk = Desk(total=total)
+        desk.book.release(desk.hold(200))
+        (part,) = desk.build_and_apply_later()
+        assert part.keeps == kept, "a quarter of what was liked, as long as there is enough for all"
 
 
 @in_a_loop

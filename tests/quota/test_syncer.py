@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from farebox.domain.identity import Account
 from farebox.errors import QuotaProtocolError, QuotaUnavailableError
 from farebox.quota.clock import SystemClock
@@ -127,6 +129,30 @@ def test_an_answer_that_got_lost_after_booking_is_not_booked_twice(tmp_path: Pat
             world.store.after = lambda _: None
             await until(world.book.reachable, "the store is back")
             assert world.store.store.view(ACCOUNT).used == 100
+
+    asyncio.run(scenario())
+
+
+def test_a_lease_is_dated_from_the_first_attempt_since_that_may_be_the_one_that_was_booked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path / "quota.db") as world:
+            times: list[tuple[int, int]] = []
+            apply = world.book.apply
+
+            def noted(reply: SyncReply, sent_at: int, received_at: int) -> None:
+                times.append((sent_at, received_at))
+                apply(reply, sent_at, received_at)
+
+            monkeypatch.setattr(world.book, "apply", noted)
+            world.store.after = fail
+            world.book.wait(ACCOUNT, 100)
+            await until(lambda: len(world.store.asked) >= 3, "it was booked, and the answer lost, three times")
+            world.store.after = lambda _: None
+            await until(lambda: bool(times), "an answer came")
+            sent_at, received_at = times[0]
+            assert received_at - sent_at >= 150_000, "two pauses of 50 and 100 ms lie between"
 
     asyncio.run(scenario())
 
