@@ -1,6 +1,6 @@
 """The books of a Farebox that stands still: what its usage, its quota and its journal say, and where they disagree.
 
-Promises are judged on the files alone (docs/guarantees.md): each entry once (G3), sums that agree (G4), never over (G1).
+Promises are judged on the files alone: each entry once (G3), sums that agree (G4), never over (G1).
 """
 
 from __future__ import annotations

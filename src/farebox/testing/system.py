@@ -21,15 +21,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
+import httpx
+
 from farebox.domain.credits import credits_of
+from farebox.gateway.supervisor import LIFELINE_VARIABLE
 from farebox.quota.directory import Directory, NewKey
 
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 20.0
+CALL_SECONDS: Final = 15.0
 POLL_SECONDS: Final = 0.02
 LOG_LINES_SHOWN: Final = 15
 
@@ -79,7 +84,7 @@ class Provision:
 
     org: str
     plan: str = "standard"
-    licences: int = 1
+    licences: int = 0
     base: int | None = None
     addon: int = 0
     users: tuple[str, ...] = ("ada", "ben")
@@ -94,6 +99,10 @@ class ChildProcess:
         self._arguments = arguments
         self._health_url = health_url
         self._process: subprocess.Popen[bytes] | None = None
+        self._lifeline: int | None = None
+
+    def __del__(self) -> None:
+        self._let_go_of_lifeline()
 
     @property
     def pid(self) -> int:
@@ -114,15 +123,19 @@ class ChildProcess:
     def launch(self) -> None:
         """Start it and return at once."""
         assert not self.is_running, f"{self.name} runs already"
+        self._let_go_of_lifeline()
         ours = {name: value for name, value in os.environ.items() if not name.startswith("FAREBOX_")}
+        lifeline, self._lifeline = os.pipe()  # ends with this process, however it ends: no child is left behind
         with self.log_path.open("ab") as out:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, *self._arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env=ours,
+                env={**ours, LIFELINE_VARIABLE: str(lifeline)},
+                pass_fds=[lifeline],
             )
+        os.close(lifeline)
 
     def start(self) -> None:
         """Start it and wait until it is well; RuntimeError with the end of its log when it ends instead."""
@@ -173,11 +186,16 @@ class ChildProcess:
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=2)
         try:
             connection.request("GET", parts.path)
-            return connection.getresponse().status == http.HTTPStatus.OK
+            return connection.getresponse().status == HTTPStatus.OK
         except (OSError, http.client.HTTPException):
             return False
         finally:
             connection.close()
+
+    def _let_go_of_lifeline(self) -> None:
+        lifeline, self._lifeline = self._lifeline, None
+        if lifeline is not None:
+            os.close(lifeline)
 
     def _well_or_ended(self) -> bool:
         if not self.is_running:
@@ -192,8 +210,8 @@ class RunningFarebox:
     """Gateway worker and console of one data directory in `folder`, on free ports.
 
     Entering the block starts both, leaving it stops whatever still runs; in between each can be stopped, killed, paused
-    and started as a test likes. `gateway` and `console` are settings of those tables of farebox.toml; `upstream` further settings of the upstream,
-    `card` a packaged card or a file, whose `product` the orgs subscribe to.
+    and started as a test likes. `gateway` and `console`: settings of those tables of farebox.toml; `upstream`: further
+    settings of the upstream, `card` a packaged card or a file, whose `product` the orgs subscribe to.
     """
 
     def __init__(
@@ -261,6 +279,18 @@ class RunningFarebox:
         """The header that lets a program of this machine ask the console anything, as long as the console runs."""
         found = json.loads((self.data / CONSOLE_ACCESS).read_text(encoding="ascii"))
         return {"Authorization": f"Bearer {found['token']}"}
+
+    def caller(self, org: str, user: str = "") -> httpx.Client:
+        """A client of the gateway that calls as that user."""
+        return httpx.Client(base_url=self.gateway_url, headers=self.as_caller(org, user), timeout=CALL_SECONDS)
+
+    def ask_console(self, what: str, org: str, **query: str) -> dict[str, Any]:
+        """`allowance` or `usage` of an org, as the JSON API of the console says it."""
+        path = f"/api/v1/organisations/{org}/{self.product}/{what}"
+        answer = httpx.get(self.console_url + path, params=query, headers=self.as_operator(), timeout=CALL_SECONDS)
+        assert answer.status_code == HTTPStatus.OK, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
 
     @contextmanager
     def directory(self) -> Iterator[Directory]:
