@@ -62,9 +62,12 @@ class Answer:
 class _Reading:
     def __init__(self, *, to_head: bool) -> None:
         self.answer = Answer()
+        self.body: list[bytes] = []
         self.parser = httptools.HttpResponseParser(self)
         self.done = False
         self.to_head = to_head
+        self.wants = 1
+        """Bytes that surely belong to this answer: one, until its length is known."""
 
     def on_header(self, name: bytes, value: bytes) -> None:
         key = name.decode().lower()
@@ -75,16 +78,20 @@ class _Reading:
     def on_headers_complete(self) -> None:
         self.answer.status = self.parser.get_status_code()
         self.answer.version = self.parser.get_http_version()
+        self.wants = int(self.answer.fields.get("content-length", "1"))
         if self.answer.status >= 200 and self.to_head:
             self.done = True
 
     def on_body(self, data: bytes) -> None:
-        self.answer.body += data
+        self.body.append(data)
+        if "content-length" in self.answer.fields:
+            self.wants -= len(data)
 
     def on_message_complete(self) -> None:
         if self.answer.status < 200:
             self.answer.interim.append(self.answer.status)
             self.answer.fields, self.answer.names = {}, []
+            self.wants = 1
         else:
             self.done = True
 
@@ -112,17 +119,18 @@ class Caller:
         return self.hear(to_head=method == "HEAD")
 
     def hear(self, *, to_head: bool = False) -> Answer:
-        """The next answer. One byte at a time, so that what follows it is left for the next."""
+        """The next answer, and not a byte of what follows it."""
         reading = _Reading(to_head=to_head)
         while not reading.done:
             try:
-                data = self.socket.recv(1)
+                data = self.socket.recv(min(reading.wants, 65536))
             except ConnectionResetError:
                 data = b""
             if not data:
                 assert reading.answer.status, "the connection ended before an answer"
                 break
             reading.parser.feed_data(data)
+        reading.answer.body = b"".join(reading.body)
         return reading.answer
 
     def raw(self) -> bytes:
@@ -287,6 +295,7 @@ class GatewayMaker:
         identity: Any = "fixed",
         introspection: Introspection | None = None,
         start: bool = True,
+        credits: int = 1_000_000,
         **settings: Any,
     ) -> Gateway:
         upstream = Upstream(
@@ -297,11 +306,13 @@ class GatewayMaker:
             introspection=introspection,
             fixed=Fixed(org="acme") if identity == "fixed" else None,
         )
-        chosen = replace(GatewayConfig(), **{"listen": "127.0.0.1:0", "durability": "os", **settings})
+        chosen = replace(
+            GatewayConfig(), **{"listen": "127.0.0.1:0", "durability": "os", "stop_grace_seconds": 3.0, **settings}
+        )
         gateway = Gateway(self.folder, (upstream,), chosen, compiled)
         self._made.append(gateway)
         if start:
-            gateway.org(plan=gateway.cards["api"].card.plans[0].name)
+            gateway.org(plan="standard", users=0, base=credits * 1000)
             gateway.start()
         return gateway
 

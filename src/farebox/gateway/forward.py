@@ -126,6 +126,10 @@ class Exchange:
         self.phase = ENDED
         self.cut_off()
 
+    def client_ended(self) -> bool:
+        """The caller sends no more, which is no reason not to answer; an answer without an end is one."""
+        return not (self.phase == STREAMING and self.answer is not None and self.answer.length < 0)
+
     def client_paused(self) -> None:
         """The caller reads slower than the upstream writes."""
         if self.upstream is not None and self.phase == STREAMING:

@@ -42,6 +42,10 @@ class ClientCall(Protocol):
         """Nobody waits for the answer any more."""
         ...
 
+    def client_ended(self) -> bool:
+        """The caller sends no more; whether the answer is still to be sent."""
+        ...
+
     def client_paused(self) -> None:
         """The caller reads slower than we write."""
         ...
@@ -179,9 +183,7 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
         """The caller sends no more; answers under way are still wanted (RFC 9112 9.6)."""
         self._eof = True
         self._input_over = True
-        if not self._calls or self._parsing is not None:
-            return False
-        return True
+        return bool(self._calls) and self._parsing is None and self._calls[0].client_ended()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The connection is over."""
