@@ -122,6 +122,7 @@ def _module(call: Call, module: Module, admin: User) -> Shown:
 
 
 def _field(call: Call, module: Module, each: Field) -> Shown:
+    """A field as settings/fields shows it; long because the original's answer has so many keys."""
     organisation = call.organisation
     writable = not each.read_only
     system = each.api_name in SYSTEM_NAMES

@@ -77,7 +77,7 @@ def create_organisation(
     redirect_uri: str = "",
     zgid: int | None = None,
 ) -> Credentials:
-    """A new organisation with users, one client and `sample_records` records in each main module.
+    """A new organisation with users, a client and `sample_records` each; long because it has so many parameters.
 
     `users` is a number of active users with made-up names, or the users themselves; each active one
     gets a refresh token of the client. `unique_fields` makes fields unique, as {"Leads": ["Email"]}.
