@@ -55,4 +55,6 @@ def test_a_gateway_that_recorded_nothing_leaves_no_journal_behind(tmp_path: Path
             farebox.gateway.start()
         farebox.gateway.kill()
         farebox.gateway.start()
-        until(lambda: len(list((farebox.data / "journal").iterdir())) == 1, what="only the living one's journal is left")
+        until(
+            lambda: len(list((farebox.data / "journal").iterdir())) == 1, what="only the living one's journal is left"
+        )

@@ -27,7 +27,7 @@ from farebox.config import Config, Upstream
 from farebox.domain.cards import CompiledCard
 from farebox.domain.identity import Account
 from farebox.domain.instants import MICROSECONDS
-from farebox.errors import DataDirectoryError
+from farebox.errors import DataDirectoryError, QuotaUnavailableError
 from farebox.gateway.http1_client import ClientConnection
 from farebox.gateway.http1_pool import UpstreamPool
 from farebox.gateway.identify import Identifier
@@ -141,6 +141,7 @@ class Worker:
         gateway = Gateway(socket.gethostname(), parts.slot, incarnation)
         self.book = LeaseBook(gateway, boottime)
         self._thread = StoreThread(lambda: parts.open_store(watch))
+        await self._open_quota()
         self._syncer = Syncer(self.book, self._thread, clock=boottime, on_fault=self._fault)
         self.journal = JournalWriter(
             parts.journal_root,
@@ -176,6 +177,13 @@ class Worker:
             lambda: ClientConnection(self.plane), sock=self._listener, backlog=BACKLOG
         )
         _log.info("gateway.listening", address=self.address, incarnation=incarnation)
+
+    async def _open_quota(self) -> None:
+        """Make or migrate the quota file now, so that the console has one to read; DataVersionError ends the start."""
+        try:
+            await self._thread.do(lambda store: store.now())
+        except QuotaUnavailableError as error:  # calls are refused until it works: every sync tries again
+            _log.warning("quota.unavailable", code=error.code, message=str(error))
 
     async def stop(self) -> None:
         """Stop as the module says; safe after a failed start of accepting."""
