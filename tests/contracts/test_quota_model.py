@@ -20,7 +20,8 @@ import pytest
 from farebox.domain import window
 from farebox.domain.identity import Account
 from farebox.quota import leases
-from farebox.quota.adoption import Chunk, Rest, settle_one
+from farebox.quota.adoption import Rest, settle_one
+from farebox.quota.chunks import Chunk
 from farebox.quota.clock import ManualClock
 from farebox.quota.leases import Hold, LeaseBook, Refusal
 from farebox.quota.port import START, AccountReply, Gateway, Position, SyncReply, SyncRequest
@@ -283,10 +284,7 @@ class Simulation:
                 rest.chunks.append(Chunk(START))
             chunk = rest.chunks[-1]
             chunk.to = Position(1, number)
-            rows = chunk.rows.setdefault(account, {})
-            rows[second] = rows.get(second, 0) + amount
-            if amount > 0:
-                chunk.charges[account] = chunk.charges.get(account, 0) + amount
+            chunk.add(account, second, amount)
         while settle_one(self.store, incarnation, rest):  # type: ignore[arg-type]  # the part of a store it needs
             self.wait(life)
 

@@ -40,7 +40,10 @@ def lines(child: subprocess.Popen[str], count: int) -> tuple[int, int, int]:
 def kill(child: subprocess.Popen[str]) -> str:
     """kill -9; what it still had said."""
     child.kill()
-    rest, _ = child.communicate(timeout=20)
+    assert child.stdout is not None
+    with child.stdout:
+        rest = child.stdout.read()
+    child.wait(timeout=20)
     return rest
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ from farebox.errors import FareboxError, JournalCorruptError, QuotaUnavailableEr
 from farebox.journal import reader
 from farebox.journal.position import Position
 from farebox.journal.records import Entry
+from farebox.quota.chunks import Chunk
 from farebox.quota.port import AccountSync, Gateway, QuotaStore, SyncRequest
 from farebox.quota.protocol import ACCOUNTS_PER_SYNC_MAX
 from farebox.quota.syncer import StoreThread
@@ -29,15 +30,6 @@ ADOPTER_SLOT: Final = -1
 """The slot in syncs made for a dead incarnation."""
 
 _log = structlog.get_logger("farebox.quota")
-
-
-@dataclass(slots=True)
-class Chunk:
-    """The credits of some journal bytes up to `to`: few enough accounts for one sync."""
-
-    to: Position
-    rows: dict[Account, dict[int, int]] = field(default_factory=dict)
-    charges: dict[Account, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -61,18 +53,10 @@ def rest_of(entries: Iterable[tuple[Entry, Position]], *, accounts_max: int = AC
                 rest.chunks.append(chunk)
             chunk.to = position
             if entry.credits:
-                _add(chunk, account, entry)
+                chunk.add(account, second_of(entry.stamp), entry.credits)
     except JournalCorruptError as error:
         rest.damaged = error
     return rest
-
-
-def _add(chunk: Chunk, account: Account, entry: Entry) -> None:
-    rows = chunk.rows.setdefault(account, {})
-    second = second_of(entry.stamp)
-    rows[second] = rows.get(second, 0) + entry.credits
-    if entry.credits > 0:
-        chunk.charges[account] = chunk.charges.get(account, 0) + entry.credits
 
 
 def settle_one(store: QuotaStore, incarnation: str, rest: Rest) -> bool:

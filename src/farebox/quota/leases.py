@@ -1,10 +1,8 @@
-"""The gateway's side of the quota: a `LeaseBook` admits calls from credits lent ahead, without asking anybody.
+"""A `LeaseBook` admits calls from credits lent ahead, asking nobody (long: the admission is written out for speed).
 
-Touched only from the event loop thread; plain integers; admit + charge take about 2 us, which is why `admit` and
-`charge` are written out instead of split up. All instants named `now` are CLOCK_BOOTTIME microseconds; all amounts are
+The gateway's side of the quota, touched only from the event loop thread; plain integers; admit + charge take about
+2 us, which is why they are not split up. All instants named `now` are CLOCK_BOOTTIME microseconds; all amounts are
 millicredits. The rules are those of quota/port.py: a charge leaves `keeps` only by entering `settled`.
-
-Over 400 lines because the book of one account and the sync that carries it are one idea.
 """
 
 from __future__ import annotations
@@ -12,14 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from dataclasses import dataclass
+from typing import Final
 
 from farebox.domain import leases as rules
-from farebox.domain import window
 from farebox.domain.identity import Account
 from farebox.domain.instants import MICROSECONDS
 from farebox.errors import QuotaProtocolError
+from farebox.quota.chunks import Chunk
+from farebox.quota.lease import Answer, Hold, Lease, Refusal, Waiter
 from farebox.quota.port import START, AccountReply, AccountSync, Gateway, Position, Snapshot, SyncReply, SyncRequest
 from farebox.quota.protocol import ACCOUNTS_PER_SYNC_MAX
 
@@ -28,12 +27,6 @@ DEADLINE_MARGIN: Final = 50_000
 
 SYNC_EVERY: Final = 500_000
 """An account in use is synced every 0.5 s: twice within the second that is promised, four times per lease."""
-
-REMEMBERED: Final = 1_000_000
-"""A refusal answers further callers for at most one second."""
-
-RESERVE_DIVISOR: Final = 4
-"""A quarter of what was liked stays spendable while a sync is under way: about half a second's worth."""
 
 NEEDS_PER_ACCOUNT_MAX: Final = 256
 """Waiting calls of one account in one sync; the rest go into the next."""
@@ -47,122 +40,16 @@ SYNC_ACCOUNTS_MAX: Final = ACCOUNTS_PER_SYNC_MAX // 2
 CHUNK_ACCOUNTS_MAX: Final = SYNC_ACCOUNTS_MAX * 4 // 5
 """Most of a sync may settle; the rest is for accounts that wait or are due."""
 
-NEVER: Final = 1 << 62
-
-Reason = Literal["allowance", "never_fits", "suspended", "quota_unavailable"]
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a call is not admitted now. `retry_after` is whole seconds; None when waiting does not help or is unknown."""
-
-    reason: Reason
-    account: Account
-    ceiling: int
-    retry_after: int | None
-    snapshot: Snapshot | None
-    """The account as last known; None when the store was never reached about it."""
-
-
-class Hold:
-    """Credits set aside for one admitted call, until `charge` or `release` ends it.
-
-    `stamp` is the instant of admission by the store's clock: read once, it is the time of the charge and its refunds.
-    `leased` is False for a call let through under a fail-open policy.
-    """
-
-    __slots__ = ("account", "addon", "ceiling", "leased", "open", "stamp")
-
-    def __init__(self, account: Account, ceiling: int, stamp: int, addon: int, leased: bool) -> None:  # noqa: FBT001 - positional for speed, made only here
-        self.account = account
-        self.ceiling = ceiling
-        self.stamp = stamp
-        self.addon = addon
-        self.leased = leased
-        self.open = True
-
-    def __repr__(self) -> str:
-        return f"Hold({self.account}, ceiling={self.ceiling}, stamp={self.stamp}, open={self.open})"
-
-
-Answer = Hold | Refusal
-
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    ceiling: int
-    future: asyncio.Future[Answer]
-
-
-class _Lease:
-    """What this gateway has of one account."""
-
-    __slots__ = (
-        "account", "addon_free", "asked", "charged", "deadline", "decayed_at", "expires_at", "free", "held",
-        "recent", "refused_from", "refused_until", "short", "snapshot", "synced_at", "unbooked", "waiting",
-    )  # fmt: skip
-
-    def __init__(self, account: Account, now: int) -> None:
-        self.account = account
-        self.free = 0
-        """Spendable before `deadline`; `addon_free` of it is add-on credits."""
-        self.addon_free = 0
-        self.held = 0
-        self.charged = 0
-        """Charged and in no `settled` yet."""
-        self.unbooked: dict[int, int] = {}
-        """second -> signed millicredits charged here and not in `snapshot.used` yet."""
-        self.deadline = 0
-        self.expires_at = 0
-        self.recent = 0
-        """Ceilings admitted, halved every second: about two seconds' worth of a steady rate."""
-        self.decayed_at = now
-        self.refused_from = NEVER
-        self.refused_until = 0
-        self.asked = 0
-        self.short = False
-        self.snapshot: Snapshot | None = None
-        self.synced_at = 0
-        self.waiting: deque[_Waiter] = deque()
-
-    def quiet(self) -> bool:
-        """Nothing here that a sync would have to carry or a caller could use."""
-        return not (
-            self.free or self.held or self.charged or self.recent or self.asked or self.waiting or self.unbooked
-        )
-
-
-@dataclass(slots=True)
-class _Chunk:
-    """Credits of committed journal bytes up to `to`, at most so many accounts that they fit one sync."""
-
-    to: Position
-    rows: dict[Account, dict[int, int]] = field(default_factory=dict)
-    charges: dict[Account, int] = field(default_factory=dict)
-    """Of which charges (the positive part)."""
-
-    def add(self, account: Account, second: int, amount: int) -> None:
-        rows = self.rows.setdefault(account, {})
-        rows[second] = rows.get(second, 0) + amount
-        if amount > 0:
-            self.charges[account] = self.charges.get(account, 0) + amount
-
-    def absorb(self, other: _Chunk) -> None:
-        for account, rows in other.rows.items():
-            mine = self.rows.setdefault(account, {})
-            for second, amount in rows.items():
-                mine[second] = mine.get(second, 0) + amount
-        for account, amount in other.charges.items():
-            self.charges[account] = self.charges.get(account, 0) + amount
-        self.to = other.to
-
 
 @dataclass(slots=True)
 class _InFlight:
     request: SyncRequest
     accounts: list[Account]
     settled: dict[Account, dict[int, int]]
-    waiters: dict[Account, list[_Waiter]]
+    waiters: dict[Account, list[Waiter]]
+
+
+__all__ = ["Hold", "LeaseBook", "Refusal"]
 
 
 class LeaseBook:
@@ -186,11 +73,11 @@ class LeaseBook:
         """Of the last reply: when it grew, the directory image is to be read again."""
         self._clock = clock
         self._fail_open = fail_open
-        self._leases: dict[Account, _Lease] = {}
+        self._leases: dict[Account, Lease] = {}
         """In order of their last sync: the one due next is first."""
         self._waiting: dict[Account, None] = {}
-        self._staged = _Chunk(settled_to)
-        self._chunks: deque[_Chunk] = deque()
+        self._staged = Chunk(settled_to)
+        self._chunks: deque[Chunk] = deque()
         self._sequence = 0
         self._settled_to = settled_to
         self._synced_at = 0
@@ -226,7 +113,7 @@ class LeaseBook:
             return Hold(account, ceiling, stamp, addon, True)
         if ceiling >= lease.refused_from and now < lease.refused_until:
             lease.asked = max(lease.asked, ceiling)
-            return self._refusal(lease, ceiling)
+            return lease.refusal(ceiling, self.stamp())
         return None
 
     def wait(self, account: Account, ceiling: int) -> asyncio.Future[Answer]:
@@ -239,7 +126,7 @@ class LeaseBook:
         if not self._reachable:
             future.set_result(self._without_store(lease, ceiling))
             return future
-        lease.waiting.append(_Waiter(ceiling, future))
+        lease.waiting.append(Waiter(ceiling, future))
         self._waiting[account] = None
         self.wake()
         return future
@@ -282,7 +169,7 @@ class LeaseBook:
         """The record of this charge never became durable, so it is no charge: its credits return to the lease."""
         lease = self._lease_of(hold.account)
         lease.charged -= millicredits
-        self._unbook(lease, hold.stamp // MICROSECONDS, millicredits)
+        lease.unbook(hold.stamp // MICROSECONDS, millicredits)
         if hold.leased:
             lease.free += millicredits
 
@@ -302,7 +189,7 @@ class LeaseBook:
 
     def settled_to(self, position: Position) -> None:
         """All entries up to `position` (a record's end in committed bytes) were passed to `settled`."""
-        staged, self._staged = self._staged, _Chunk(position)
+        staged, self._staged = self._staged, Chunk(position)
         staged.to = position
         last = self._chunks[-1] if self._chunks else None
         if last is not None and len(last.rows.keys() | staged.rows.keys()) <= CHUNK_ACCOUNTS_MAX:
@@ -391,7 +278,7 @@ class LeaseBook:
             return None
         self._synced_at = now
         settled = chunk.rows if chunk else {}
-        waiters: dict[Account, list[_Waiter]] = {}
+        waiters: dict[Account, list[Waiter]] = {}
         parts = [self._part(account, chunk, waiters, now, closing=closing) for account in chosen]
         request = SyncRequest(
             gateway=self.gateway,
@@ -404,7 +291,7 @@ class LeaseBook:
         self._in_flight = _InFlight(request, chosen, settled, waiters)
         return request
 
-    def _take_chunks(self) -> _Chunk | None:
+    def _take_chunks(self) -> Chunk | None:
         if not self._chunks:
             return None
         whole = self._chunks.popleft()
@@ -412,7 +299,7 @@ class LeaseBook:
             whole.absorb(self._chunks.popleft())
         return whole
 
-    def _chosen(self, chunk: _Chunk | None, now: int) -> list[Account]:
+    def _chosen(self, chunk: Chunk | None, now: int) -> list[Account]:
         """Who is in this sync: all of the chunk, then who waits, then whose sync is due."""
         chosen: dict[Account, None] = dict.fromkeys(chunk.rows) if chunk else {}
         for account in self._waiting:
@@ -428,8 +315,8 @@ class LeaseBook:
     def _part(
         self,
         account: Account,
-        chunk: _Chunk | None,
-        waiters: dict[Account, list[_Waiter]],
+        chunk: Chunk | None,
+        waiters: dict[Account, list[Waiter]],
         now: int,
         *,
         closing: bool,
@@ -438,14 +325,14 @@ class LeaseBook:
         del self._leases[account]
         self._leases[account] = lease
         lease.synced_at = now
-        self._decay(lease, now)
+        lease.decay(now)
         needs = [] if closing else self._needs(lease)
         if needs:
             waiters[account] = needs
         rows = chunk.rows.get(account, {}) if chunk else {}
         lease.charged -= chunk.charges.get(account, 0) if chunk else 0
         likes = 0 if closing else lease.recent + sum(waiter.ceiling for waiter in needs)
-        self._give_up(lease, now, closing=closing)
+        lease.give_up(now, closing=closing)
         asks, lease.asked = lease.asked, 0
         return AccountSync(
             org=account.org,
@@ -458,8 +345,8 @@ class LeaseBook:
             asks=asks,
         )
 
-    def _needs(self, lease: _Lease) -> list[_Waiter]:
-        needs: list[_Waiter] = []
+    def _needs(self, lease: Lease) -> list[Waiter]:
+        needs: list[Waiter] = []
         while lease.waiting and len(needs) < NEEDS_PER_ACCOUNT_MAX:
             waiter = lease.waiting.popleft()
             if not waiter.future.done():
@@ -467,21 +354,6 @@ class LeaseBook:
         if not lease.waiting:
             self._waiting.pop(lease.account, None)
         return needs
-
-    def _give_up(self, lease: _Lease, now: int, *, closing: bool) -> None:
-        """All that is not held or charged, but for what may still be spent until the reply."""
-        keep_nothing = closing or lease.short or now >= lease.deadline
-        reserve = 0 if keep_nothing else min(lease.free, lease.recent // RESERVE_DIVISOR)
-        plan_free = lease.free - lease.addon_free
-        lease.free = reserve
-        lease.addon_free = max(0, reserve - plan_free)
-
-    @staticmethod
-    def _decay(lease: _Lease, now: int) -> None:
-        seconds = (now - lease.decayed_at) // MICROSECONDS
-        if seconds > 0:
-            lease.recent >>= min(seconds, 62)
-            lease.decayed_at += seconds * MICROSECONDS
 
     def apply(self, reply: SyncReply, sent_at: int, received_at: int) -> None:
         """Take the answer to the sync in flight. `sent_at` is when its *first* attempt was sent.
@@ -503,8 +375,8 @@ class LeaseBook:
         for account, part, answer in parts:
             lease = self._lease_of(account)
             deadline = sent_at + (answer.expires_at - reply.store_time) - DEADLINE_MARGIN
-            self._take_answer(lease, answer, deadline, flight.settled.get(account, {}))
-            self._remember(lease, part, answer, received_at)
+            lease.take(answer, deadline, flight.settled.get(account, {}))
+            lease.remember(part, answer, received_at)
             self._answer_waiters(lease, flight.waiters.get(account, []), answer)
             self._serve_late_waiters(lease)
             if lease.quiet():
@@ -516,43 +388,13 @@ class LeaseBook:
         if not self._base_store or store_time >= self._base_store + elapsed - elapsed // DRIFT_DIVISOR:
             self._base_store, self._base_boot = store_time, received_at
 
-    def _take_answer(self, lease: _Lease, answer: AccountReply, deadline: int, settled: dict[int, int]) -> None:
-        lease.free += answer.granted
-        lease.addon_free += answer.addon_part
-        lease.deadline = deadline
-        lease.expires_at = answer.expires_at
-        lease.short = answer.short
-        lease.snapshot = snapshot = answer.snapshot
-        if snapshot.used + snapshot.lent > snapshot.allowance.total:
-            lease.deadline = 0  # lowered or suspended: not even what ending holds return may be spent
-        for second, amount in settled.items():
-            self._unbook(lease, second, amount)
-
-    @staticmethod
-    def _unbook(lease: _Lease, second: int, amount: int) -> None:
-        left = lease.unbooked.get(second, 0) - amount
-        if left:
-            lease.unbooked[second] = left
-        else:
-            lease.unbooked.pop(second, None)
-
-    @staticmethod
-    def _remember(lease: _Lease, part: AccountSync, answer: AccountReply, now: int) -> None:
-        """Which ceilings need not ask again until the next sync."""
-        left = answer.snapshot.allowance.total - answer.snapshot.used - answer.snapshot.lent + lease.free
-        refused = [c for c, granted in zip(part.needs, answer.needs_granted, strict=True) if not granted]
-        if part.asks and part.asks > left:
-            refused.append(max(left + 1, min(lease.refused_from, part.asks)))
-        lease.refused_from = min(refused, default=NEVER)
-        lease.refused_until = now + REMEMBERED if refused else 0
-
-    def _answer_waiters(self, lease: _Lease, waiters: list[_Waiter], answer: AccountReply) -> None:
-        again: list[_Waiter] = []
+    def _answer_waiters(self, lease: Lease, waiters: list[Waiter], answer: AccountReply) -> None:
+        again: list[Waiter] = []
         for waiter, granted in zip(waiters, answer.needs_granted, strict=True):
             if waiter.future.done():
                 continue
             if not granted:
-                waiter.future.set_result(self._refusal(lease, waiter.ceiling))
+                waiter.future.set_result(lease.refusal(waiter.ceiling, self.stamp()))
                 continue
             hold = self.admit(lease.account, waiter.ceiling)
             if isinstance(hold, Hold):
@@ -564,7 +406,7 @@ class LeaseBook:
             self._waiting[lease.account] = None
             self.wake()
 
-    def _serve_late_waiters(self, lease: _Lease) -> None:
+    def _serve_late_waiters(self, lease: Lease) -> None:
         """Who came while the sync was under way may be served from what it brought; else the next one carries them."""
         while lease.waiting:
             waiter = lease.waiting[0]
@@ -591,7 +433,7 @@ class LeaseBook:
             if not waiter.future.done():
                 waiter.future.set_result(self._without_store(self._lease_of(account), waiter.ceiling))
 
-    def _without_store(self, lease: _Lease, ceiling: int) -> Answer:
+    def _without_store(self, lease: Lease, ceiling: int) -> Answer:
         hold = self.admit(lease.account, ceiling)
         if isinstance(hold, Hold):
             return hold
@@ -599,28 +441,8 @@ class LeaseBook:
             return Hold(lease.account, ceiling, self.stamp(), 0, False)
         return Refusal("quota_unavailable", lease.account, ceiling, None, lease.snapshot)
 
-    def _refusal(self, lease: _Lease, ceiling: int) -> Refusal:
-        snapshot = lease.snapshot
-        assert snapshot is not None, "a refusal follows a reply"
-        if snapshot.allowance.suspended:
-            return Refusal("suspended", lease.account, ceiling, None, snapshot)
-        at = self.stamp()
-        spent_here = sum(lease.unbooked.values())
-        fits = window.fits_at(
-            total=snapshot.allowance.total,
-            used_now=snapshot.used + spent_here,
-            lent=max(0, snapshot.lent - spent_here),
-            lent_back_at=lease.expires_at,
-            schedule=(*snapshot.schedule, *lease.unbooked.items()),
-            ceiling=ceiling,
-            at=at,
-        )
-        if fits is None:
-            return Refusal("never_fits", lease.account, ceiling, None, snapshot)
-        return Refusal("allowance", lease.account, ceiling, window.retry_after(fits, at=at), snapshot)
-
-    def _lease_of(self, account: Account) -> _Lease:
+    def _lease_of(self, account: Account) -> Lease:
         lease = self._leases.get(account)
         if lease is None:
-            lease = self._leases[account] = _Lease(account, self._clock())
+            lease = self._leases[account] = Lease(account, self._clock())
         return lease

@@ -21,6 +21,9 @@ from farebox.quota.sqlite_view import SpendReader, read_clock, read_life
 
 SCRIPTS = ("spend_1.sql",)
 
+REPLIES_KEPT = 64
+"""Closed incarnations younger than so many lives still get the answer to a repeated last sync (up to 100 KB each)."""
+
 _log = structlog.get_logger("farebox.quota")
 
 
@@ -172,6 +175,10 @@ def _begin_life(db: sqlite3.Connection, request: SyncRequest) -> int:
         (gateway.incarnation, gateway.machine, gateway.slot),
     )
     assert cursor.lastrowid is not None
+    db.execute(
+        "UPDATE incarnations SET reply = x'', request_hash = x'' WHERE closed = 1 AND id <= ?",
+        (cursor.lastrowid - REPLIES_KEPT,),
+    )
     return cursor.lastrowid
 
 
