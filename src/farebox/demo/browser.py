@@ -32,17 +32,29 @@ class Figures:
     users: int
 
 
-def require() -> str:
-    """The path of Chromium; raises DemoFailedError that says what to install."""
+def require() -> None:
+    """Find out that the page can be read, before anything is started; DemoFailedError says what to install."""
+    _chromium()
+    try:
+        from playwright.sync_api import sync_playwright  # noqa: PLC0415 - the demo without --check needs no browser
+    except ImportError:
+        raise DemoFailedError("--check drives Chromium through Playwright: pip install playwright") from None
+    try:
+        with sync_playwright():
+            pass
+    except Exception as error:  # noqa: BLE001 - Playwright raises a bare Exception when its driver does not start
+        raise DemoFailedError(
+            f"Playwright's driver does not start ({error}); on a small Debian it lacks a library: "
+            "sudo apt-get install libatomic1"
+        ) from error
+
+
+def _chromium() -> str:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         raise DemoFailedError(
             "--check reads the page in a browser: install Chromium (Debian: sudo apt-get install chromium)"
         )
-    try:
-        import playwright.sync_api  # noqa: F401, PLC0415 - an optional part: the demo without --check needs no browser
-    except ImportError:
-        raise DemoFailedError("--check drives Chromium through Playwright: pip install playwright") from None
     return chromium
 
 
@@ -51,7 +63,7 @@ def dashboard_figures(console_url: str, *, login: str, password: str, until_sum:
     from playwright.sync_api import Error, sync_playwright  # noqa: PLC0415 - as above
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=require(), args=list(CHROMIUM_FLAGS))
+        chromium = playwright.chromium.launch(executable_path=_chromium(), args=list(CHROMIUM_FLAGS))
         try:
             page = chromium.new_page()
             page.set_default_timeout(PAGE_MILLISECONDS_MAX)
