@@ -91,13 +91,25 @@ class Provision:
 
 
 class ChildProcess:
-    """One process of ours: started, asked whether it is well, signalled by its id."""
+    """One process of ours: started, asked whether it is well, signalled by its id.
 
-    def __init__(self, name: str, arguments: Sequence[str], *, health_url: str, log: Path) -> None:
+    `arguments` are Python's; it is well once `health_url` answers `health_status`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        health_url: str,
+        log: Path,
+        health_status: int = HTTPStatus.OK,
+    ) -> None:
         self.name = name
         self.log_path = log
         self._arguments = arguments
         self._health_url = health_url
+        self._health_status = health_status
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: int | None = None
 
@@ -143,7 +155,7 @@ class ChildProcess:
         self.wait_until_well()
 
     def wait_until_well(self) -> None:
-        """Until its health address answers 200."""
+        """Until its health address answers as it should."""
         until(self._well_or_ended, what=f"{self.name} answers at {self._health_url}\n{self._log_end()}")
 
     def wait_until_ended(self, *, within_seconds: float = STOP_SECONDS) -> int:
@@ -181,12 +193,12 @@ class ChildProcess:
             os.kill(self.pid, number)
 
     def answers(self) -> bool:
-        """Whether its health address answers 200 now."""
+        """Whether its health address answers as it should now."""
         parts = urlsplit(self._health_url)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=2)
         try:
             connection.request("GET", parts.path)
-            return connection.getresponse().status == HTTPStatus.OK
+            return connection.getresponse().status == self._health_status
         except (OSError, http.client.HTTPException):
             return False
         finally:
