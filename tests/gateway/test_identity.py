@@ -1,0 +1,312 @@
+"""Who calls: keys, tokens and places; two that disagree are nobody; a credential of ours never leaves."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from farebox.config import HttpUrl, Introspection
+from farebox.testing.upstream import Behaviour, StubUpstream
+
+from .conftest import Gateway, GatewayMaker, until
+
+
+@pytest.fixture
+def by_key(make_gateway: GatewayMaker) -> Gateway:
+    return make_gateway(identity="key", start=False)
+
+
+class ByToken:
+    """A gateway whose callers are known by introspection at a second stub."""
+
+    def __init__(self, make_gateway: GatewayMaker, server: StubUpstream, **settings: object) -> None:
+        asked = Introspection(url=HttpUrl(f"{server.url}/oauth/introspect"), client_id="farebox", client_secret="s:x")
+        self.server = server
+        self.gateway = make_gateway(
+            card="zoho-crm", identity="introspection", introspection=asked, start=False, **settings
+        )
+        self.key = self.gateway.org("acme", plan="standard")
+
+    def says(self, **claims: object) -> None:
+        import json
+
+        self.server.answer("/oauth/introspect", Behaviour(body=json.dumps(claims).encode()))
+
+    def start(self) -> Gateway:
+        return self.gateway.start()
+
+
+@pytest.fixture
+def by_token(make_gateway: GatewayMaker) -> object:
+    with StubUpstream() as server:
+        by = ByToken(make_gateway, server)
+        by.says(active=True, org="acme", user="ann", client_id="sync", exp=time.time() + 3600)
+        yield by
+
+
+@pytest.mark.parametrize("field", ["Authorization: Bearer ", "X-Api-Key: ", "X-Farebox-Key: "])
+def test_a_key_names_its_org_and_never_reaches_the_upstream(
+    by_key: Gateway, upstream: StubUpstream, field: str
+) -> None:
+    key = by_key.org(plan="standard")
+    by_key.start()
+    assert by_key.caller().say(f"GET / HTTP/1.1\r\nHost: g\r\n{field}{key}\r\n\r\n").hear().status == 200
+    assert key.encode() not in upstream.requests[0].head
+    assert by_key.entry().org == "acme"
+
+
+def test_the_orgs_own_credential_takes_the_place_of_the_key(by_key: Gateway, upstream: StubUpstream) -> None:
+    key = by_key.org(plan="standard")
+    by_key.directory.set_upstream_credential("acme", upstream="api", authorization="Bearer upstream-secret")
+    by_key.start()
+    caller = by_key.caller()
+    caller.ask(fields={"Authorization": f"Bearer {key}"})
+    caller.ask(fields={"X-Api-Key": key})
+    assert [r.fields["authorization"] for r in upstream.requests] == ["Bearer upstream-secret"] * 2
+    assert "x-api-key" not in upstream.requests[1].fields
+
+
+def test_a_key_beside_the_upstreams_own_authorization_leaves_that_alone(
+    by_key: Gateway, upstream: StubUpstream
+) -> None:
+    key = by_key.org(plan="standard")
+    by_key.directory.set_upstream_credential("acme", upstream="api", authorization="Bearer upstream-secret")
+    by_key.start()
+    caller = by_key.caller()
+    for _ in range(2):
+        caller.ask(fields={"X-Farebox-Key": key, "Authorization": "Bearer theirs", "X-Farebox-Anything": "x"})
+    for request in upstream.requests:
+        assert request.fields["authorization"] == "Bearer theirs"
+        assert not [name for name in request.fields if name.startswith("x-farebox")]
+
+
+def test_a_key_names_user_and_app(by_key: Gateway) -> None:
+    by_key.org(plan="standard")
+    by_key.directory.add_user("acme", "ann", name="Ann", email="ann@acme.test")
+    by_key.directory.add_app("acme", "sync", name="Sync")
+    key = by_key.directory.add_key("acme", user="ann", app="sync").key
+    by_key.start().caller().ask(fields={"X-Api-Key": key})
+    entry = by_key.entry()
+    assert (entry.user, entry.app) == ("ann", "sync")
+
+
+REFUSALS = {
+    "nothing sent": ({}, 401, "CREDENTIALS_MISSING"),
+    "an unknown key": ({"X-Api-Key": "fbx_unknown"}, 401, "CREDENTIALS_UNKNOWN"),
+    "an unknown bearer key": ({"Authorization": "Bearer fbx_unknown"}, 401, "CREDENTIALS_UNKNOWN"),
+    "a key that is not ours": ({"X-Api-Key": "whatever"}, 401, "CREDENTIALS_UNKNOWN"),
+    "two keys in one field": ({"X-Api-Key": "KEY,KEY"}, 401, "CREDENTIALS_UNKNOWN"),
+    "keys of two orgs": ({"X-Api-Key": "KEY", "X-Farebox-Key": "OTHER"}, 401, "CREDENTIALS_CONTRADICT"),
+    "a key of a suspended org": ({"X-Api-Key": "SUSPENDED"}, 403, "ORG_SUSPENDED"),
+    "a key without a subscription": ({"X-Api-Key": "POOR"}, 403, "NO_SUBSCRIPTION"),
+    "a key of a user who left": ({"X-Api-Key": "LEFT"}, 403, "USER_INACTIVE"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_who_is_not_known_is_told_so_and_nothing_is_forwarded(
+    by_key: Gateway, upstream: StubUpstream, case: str
+) -> None:
+    fields, status, code = REFUSALS[case]
+    keys = {
+        name: by_key.org(org, plan="standard") for name, org in (("KEY", "acme"), ("OTHER", "b"), ("SUSPENDED", "c"))
+    }
+    by_key.directory.suspend("c")
+    by_key.directory.add_org("poor", name="Poor")
+    keys["POOR"] = by_key.directory.add_key("poor").key
+    by_key.directory.add_user("acme", "left", name="Left")
+    keys["LEFT"] = by_key.directory.add_key("acme", user="left").key
+    by_key.directory.set_user_active("acme", "left", active=False)
+    by_key.start()
+    said = {}
+    for name, value in fields.items():
+        for word, key in keys.items():
+            value = value.replace(word, key)
+        said[name] = value
+    answer = by_key.caller().ask(fields=said)
+    assert (answer.status, answer.json()["code"]) == (status, code)
+    assert answer.fields["content-type"] == "application/problem+json"
+    assert ("www-authenticate" in answer.fields) == (status == 401)
+    assert not upstream.requests
+
+
+def test_a_revoked_key_and_a_suspended_org_are_refused_within_a_lease_time(by_key: Gateway) -> None:
+    key = by_key.org(plan="standard")
+    by_key.start()
+    caller = by_key.caller()
+    assert caller.ask(fields={"X-Api-Key": key}).status == 200
+    by_key.directory.suspend("acme")
+    until(lambda: caller.ask(fields={"X-Api-Key": key}).status == 403, within_seconds=2)
+    by_key.directory.suspend("acme", suspended=False)
+    until(lambda: caller.ask(fields={"X-Api-Key": key}).status == 200, within_seconds=2)
+    by_key.directory.revoke_key(by_key.directory.keys("acme")[0].id)
+    until(lambda: caller.ask(fields={"X-Api-Key": key}).status == 401, within_seconds=2)
+
+
+def test_a_place_can_have_one_org_fixed(make_gateway: GatewayMaker, upstream: StubUpstream) -> None:
+    gateway = make_gateway(identity="fixed")
+    other = gateway.org("other", plan="standard")
+    caller = gateway.caller()
+    caller.ask(fields={"Authorization": "Basic dGhlaXJz", "X-Api-Key": "theirs"})
+    assert upstream.requests[0].fields["authorization"] == "Basic dGhlaXJz"
+    assert upstream.requests[0].fields["x-api-key"] == "theirs"
+    assert gateway.entry().org == "acme"
+    until(lambda: caller.ask(fields={"X-Farebox-Key": other}).json()["code"] == "CREDENTIALS_CONTRADICT")
+
+
+@pytest.mark.parametrize("scheme", ["Zoho-oauthtoken", "Bearer", "bearer"])
+def test_a_token_is_introspected_once_and_forwarded(by_token: ByToken, upstream: StubUpstream, scheme: str) -> None:
+    caller = by_token.start().caller()
+    for _ in range(3):
+        answer = caller.ask("GET", "/crm/v8/Leads", fields={"Authorization": f"{scheme} to/k+en="})
+        assert answer.status == 200
+    assert upstream.requests[0].fields["authorization"] == f"{scheme} to/k+en="
+    assert len(by_token.server.requests) == 1
+    asked = by_token.server.requests[0]
+    assert asked.body == b"token=to%2Fk%2Ben%3D&token_type_hint=access_token"
+    assert asked.fields["authorization"] == "Basic ZmFyZWJveDpzJTNBeA=="
+    entry = by_token.gateway.entry(count=3)
+    assert (entry.org, entry.user, entry.app) == ("acme", "ann", "sync")
+
+
+def test_a_users_claim_is_mapped_to_the_directorys_user(by_token: ByToken) -> None:
+    by_token.gateway.directory.add_user("acme", "u1", name="Ann", email="Ann@acme.test")
+    by_token.says(active=True, org="acme", user="ann@ACME.test", client_id=1234)
+    by_token.start().caller().ask("GET", "/crm/v8/Leads", fields={"Authorization": "Bearer t"})
+    entry = by_token.gateway.entry()
+    assert (entry.user, entry.app) == ("u1", "1234")
+
+
+def test_an_inactive_token_is_401_in_the_cards_dialect_and_remembered(
+    by_token: ByToken, upstream: StubUpstream
+) -> None:
+    by_token.says(active=False)
+    caller = by_token.start().caller()
+    for _ in range(3):
+        answer = caller.ask("GET", "/crm/v8/Leads", fields={"Authorization": "Bearer t"})
+        assert (answer.status, answer.json()["code"]) == (401, "INVALID_TOKEN")
+        assert answer.json()["details"]["farebox_code"] == "CREDENTIALS_UNKNOWN"
+        assert answer.fields["content-type"] == "application/json"
+    assert len(by_token.server.requests) == 1
+    assert not upstream.requests
+
+
+def test_an_expired_token_is_not_believed(by_token: ByToken) -> None:
+    by_token.says(active=True, org="acme", exp=time.time() - 1)
+    answer = by_token.start().caller().ask("GET", "/crm/v8/Leads", fields={"Authorization": "Bearer t"})
+    assert answer.status == 401
+
+
+def test_a_token_is_asked_about_again_when_its_time_is_over(make_gateway: GatewayMaker) -> None:
+    with StubUpstream() as server:
+        by = ByToken(make_gateway, server, token_cache_seconds=1.0)
+        by.says(active=True, org="acme")
+        caller = by.start().caller()
+        assert caller.ask("GET", "/crm/v8/Leads", fields={"Authorization": "Bearer t"}).status == 200
+        by.says(active=False)
+        until(lambda: caller.ask("GET", "/crm/v8/Leads", fields={"Authorization": "Bearer t"}).status == 401)
+        assert len(server.requests) == 2
+
+
+FAILURES = {
+    "an error": Behaviour(status=500),
+    "no answer": Behaviour(raw=b""),
+    "not JSON": Behaviour(body=b"<html>"),
+    "JSON of another shape": Behaviour(body=b"[1]"),
+    "an endless answer": Behaviour(stream_bytes=10_000_000),
+    "no org": Behaviour(body=b'{"active":true}'),
+    "unauthorized": Behaviour(status=401, body=b'{"active":true,"org":"acme"}'),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_an_identity_source_that_fails_is_503_and_never_a_pass(
+    by_token: ByToken, upstream: StubUpstream, case: str
+) -> None:
+    by_token.server.answer("/oauth/introspect", FAILURES[case])
+    caller = by_token.start().caller()
+    answer = caller.ask("GET", "/crm/v8/Leads", fields={"Authorization": "Bearer t"})
+    assert (answer.status, answer.json()["details"]["farebox_code"]) == (503, "IDENTITY_UNAVAILABLE")
+    assert not upstream.requests
+    by_token.says(active=True, org="acme")
+    assert caller.ask("GET", "/crm/v8/Leads", fields={"Authorization": "Bearer t"}).status == 200
+
+
+def test_an_identity_source_that_is_down_is_503(by_token: ByToken, upstream: StubUpstream) -> None:
+    by_token.server.close()
+    answer = by_token.start().caller().ask("GET", "/crm/v8/Leads", fields={"Authorization": "Bearer t"})
+    assert answer.status == 503
+    assert not upstream.requests
+
+
+def test_callers_with_one_token_wait_for_one_question_and_at_most_8_are_under_way(by_token: ByToken) -> None:
+    by_token.server.answer("/oauth/introspect", Behaviour(body=b'{"active":true,"org":"acme"}', delay_seconds=0.1))
+    gateway = by_token.start()
+    callers = [
+        gateway.caller().say(f"GET /crm/v8/Leads HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer t{n % 20}\r\n\r\n")
+        for n in range(60)
+    ]
+    assert [caller.hear().status for caller in callers] == [200] * 60
+    assert len(by_token.server.requests) == 20
+    assert by_token.server.connections <= 8
+
+
+def test_a_caller_that_leaves_while_its_token_is_asked_about_changes_nothing(
+    by_token: ByToken, upstream: StubUpstream
+) -> None:
+    by_token.server.answer("/oauth/introspect", Behaviour(body=b'{"active":true,"org":"acme"}', delay_seconds=0.1))
+    gateway = by_token.start()
+    gone = gateway.caller().say("GET /crm/v8/Leads HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer t\r\n\r\n")
+    by_token.server.wait_for(1)
+    gone.close()
+    answer = gateway.caller().ask("GET", "/crm/v8/Leads", fields={"Authorization": "Bearer t"})
+    assert answer.status == 200
+    assert gateway.held() == 0
+
+
+def test_a_key_of_ours_is_never_introspected(by_token: ByToken, upstream: StubUpstream) -> None:
+    caller = by_token.start().caller()
+    assert caller.ask("GET", "/crm/v8/Leads", fields={"Authorization": f"Bearer {by_token.key}"}).status == 200
+    assert caller.ask("GET", "/crm/v8/Leads", fields={"X-Api-Key": by_token.key}).status == 200
+    assert not by_token.server.requests
+    assert "authorization" not in upstream.requests[0].fields
+
+
+def test_a_token_and_a_key_must_name_the_same_org(by_token: ByToken) -> None:
+    other = by_token.gateway.org("other", plan="standard")
+    caller = by_token.start().caller()
+    fields = {"Authorization": "Bearer t", "X-Farebox-Key": by_token.key}
+    assert caller.ask("GET", "/crm/v8/Leads", fields=fields).status == 200
+    answer = caller.ask("GET", "/crm/v8/Leads", fields={**fields, "X-Farebox-Key": other})
+    assert (answer.status, answer.json()["details"]["farebox_code"]) == (401, "CREDENTIALS_CONTRADICT")
+
+
+def test_an_org_nobody_added_is_told_what_to_do(by_token: ByToken) -> None:
+    by_token.says(active=True, org="stranger")
+    answer = by_token.start().caller().ask("GET", "/crm/v8/Leads", fields={"Authorization": "Bearer t"})
+    assert (answer.status, answer.json()["code"]) == (403, "NO_PERMISSION")
+    assert "farebox org add" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "sent", "client", "forwarded"),
+    [
+        ((), "1.2.3.4", "127.0.0.1", "127.0.0.1"),
+        (("127.0.0.0/8",), "1.2.3.4", "1.2.3.4", "1.2.3.4, 127.0.0.1"),
+        (("127.0.0.0/8",), "6.6.6.6, 1.2.3.4", "1.2.3.4", "6.6.6.6, 1.2.3.4, 127.0.0.1"),
+        (("127.0.0.0/8", "10.0.0.0/8"), "1.2.3.4, 10.1.1.1", "1.2.3.4", "1.2.3.4, 10.1.1.1, 127.0.0.1"),
+        (("127.0.0.0/8",), "nonsense", "127.0.0.1", "nonsense, 127.0.0.1"),
+        (("10.0.0.0/8",), "1.2.3.4", "127.0.0.1", "127.0.0.1"),
+    ],
+)
+def test_forwarding_fields_are_believed_only_from_trusted_proxies(
+    make_gateway: GatewayMaker, upstream: StubUpstream, trusted: tuple[str, ...], sent: str, client: str, forwarded: str
+) -> None:
+    gateway = make_gateway(trusted_proxies=trusted)
+    gateway.caller().ask(fields={"X-Forwarded-For": sent, "Forwarded": "for=6.6.6.6", "X-Real-IP": "6.6.6.6"})
+    assert gateway.entry().client_ip == client
+    fields = upstream.requests[0].fields
+    assert fields["x-forwarded-for"] == forwarded
+    assert "x-real-ip" not in fields
+    assert ("forwarded" in fields) == (forwarded != "127.0.0.1")
