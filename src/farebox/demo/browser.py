@@ -42,7 +42,7 @@ def require() -> None:
     try:
         with sync_playwright():
             pass
-    except Exception as error:  # noqa: BLE001 - Playwright raises a bare Exception when its driver does not start
+    except Exception as error:
         raise DemoFailedError(
             f"Playwright's driver does not start ({error}); on a small Debian it lacks a library: "
             "sudo apt-get install libatomic1"
