@@ -136,3 +136,11 @@ def test_a_taken_port_is_said_in_a_sentence() -> None:
             AddressInUseError, match=rf"127.0.0.1:{port} cannot be listened on: .*in use.*gateway.listen"
         ):
             listen(f"127.0.0.1:{port}")
+
+
+def test_a_child_the_service_can_do_without_is_tried_again_and_ends_nothing(supervised: type[Supervised]) -> None:
+    made = supervised("sys.exit(1)\n", options=", essential=False")
+    made.started(times=3)
+    assert made.process.poll() is None
+    assert "the rest goes on" in made.said()
+    assert made.stop() == 0

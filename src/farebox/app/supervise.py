@@ -26,6 +26,7 @@ def supervise(settings: config.Config, path: Path) -> int:
             listener=listener,
             stop_seconds=stop_seconds,
         ),
-        supervisor.Child(name="console", argv=(*program, "console", str(path))),
+        # Calls go on without a console (G7), also when it cannot even start.
+        supervisor.Child(name="console", argv=(*program, "console", str(path)), essential=False),
     ]
     return supervisor.supervise(children)

@@ -36,12 +36,16 @@ BACKOFF_MAX_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
-    """A process to keep running. `stop_seconds`: from SIGTERM to SIGKILL."""
+    """A process to keep running. `stop_seconds`: from SIGTERM to SIGKILL.
+
+    `essential`: without it the service is none, so that one that cannot start at all ends everything.
+    """
 
     name: str
     argv: tuple[str, ...]
     heartbeat: bool = False
     listener: socket.socket | None = None
+    essential: bool = True
     stop_seconds: float = 20.0
 
 
@@ -62,8 +66,8 @@ class _Running:
 def supervise(children: Sequence[Child]) -> int:
     """Run the children until SIGTERM or SIGINT; the exit status.
 
-    0 when stopped by a signal; 1 when a child could not start at all: then all are stopped, since the service as it is
-    configured does not work. A child that was up and dies is restarted, however often.
+    0 when stopped by a signal; 1 when an essential child could not start at all: then all are stopped, since the service
+    as it is configured does not work. A child that was up and dies is restarted, however often.
     """
     return _Supervisor(children).run()
 
@@ -171,12 +175,13 @@ class _Supervisor:
         if lived >= STEADY_SECONDS:
             running.was_steady = True
             running.backoff = BACKOFF_FIRST_SECONDS
-        elif not running.was_steady and status > 0:
+        elif running.child.essential and not running.was_steady and status > 0:
             _say(f"{name} {how} right after its start; what it wrote above says why. Everything is stopped.")
             self._status = 1
             self._stopping = True
             return
-        _say(f"{name} {how} after {lived:.1f} s; restarting in {running.backoff:.1f} s")
+        rest = "" if running.child.essential else "; the rest goes on"
+        _say(f"{name} {how} after {lived:.1f} s; restarting in {running.backoff:.1f} s{rest}")
         running.restart_at = now + running.backoff
         running.backoff = min(2 * running.backoff, BACKOFF_MAX_SECONDS)
 
