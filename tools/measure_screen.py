@@ -45,7 +45,10 @@ def main() -> int:
     report["met"] = all(summary(values)["p99_seconds"] < GOAL_SECONDS for values in samples.values())
     print(f"Charge to screen, {arguments.samples} calls, seed {arguments.seed}; goal {report['goal']}:")
     for name, values in samples.items():
-        print(f"  {name:34}" + "  ".join(f"{key.removesuffix('_seconds')} {v:.2f} s" for key, v in summary(values).items()))
+        print(
+            f"  {name:34}"
+            + "  ".join(f"{key.removesuffix('_seconds')} {v:.2f} s" for key, v in summary(values).items())
+        )
     print(f"  met: {report['met']}")
     build = ROOT / "build"
     build.mkdir(exist_ok=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOL_SOCKET, socket
 from typing import Final
 
@@ -90,6 +91,13 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=STOP_SECONDS_MAX,
             )
         )
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on the first signal. uvicorn's own raises it again at the end: nothing after `run` would be closed."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.handle_exit)
+        yield
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         self.on_stopping()
