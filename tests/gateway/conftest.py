@@ -253,7 +253,8 @@ class Gateway:
 
     def entry(self, index: int = 0, *, count: int = 1) -> Entry:
         """One entry, once there are `count`."""
-        return until(lambda: entries[index] if len(entries := self.entries()) >= count else None)
+        until(lambda: len(self.entries()) >= count)
+        return self.entries()[index]
 
     def on_loop(self, action: Callable[[], Any]) -> Any:
         """Run `action` in the worker's loop; its result."""
@@ -295,7 +296,7 @@ class GatewayMaker:
         identity: Any = "fixed",
         introspection: Introspection | None = None,
         start: bool = True,
-        credits: int = 1_000_000,
+        credits: int = 1_000_000,  # noqa: A002 - the word for it
         **settings: Any,
     ) -> Gateway:
         upstream = Upstream(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,7 @@ def by_key(make_gateway: GatewayMaker) -> Gateway:
 class ByToken:
     """A gateway whose callers are known by introspection at a second stub."""
 
-    def __init__(self, make_gateway: GatewayMaker, server: StubUpstream, **settings: object) -> None:
+    def __init__(self, make_gateway: GatewayMaker, server: StubUpstream, **settings: Any) -> None:
         asked = Introspection(url=HttpUrl(f"{server.url}/oauth/introspect"), client_id="farebox", client_secret="s:x")
         self.server = server
         self.gateway = make_gateway(
@@ -29,8 +31,6 @@ class ByToken:
         self.key = self.gateway.org("acme", plan="standard")
 
     def says(self, **claims: object) -> None:
-        import json
-
         self.server.answer("/oauth/introspect", Behaviour(body=json.dumps(claims).encode()))
 
     def start(self) -> Gateway:
@@ -121,9 +121,10 @@ def test_who_is_not_known_is_told_so_and_nothing_is_forwarded(
     by_key.start()
     said = {}
     for name, value in fields.items():
+        filled = value
         for word, key in keys.items():
-            value = value.replace(word, key)
-        said[name] = value
+            filled = filled.replace(word, key)
+        said[name] = filled
     answer = by_key.caller().ask(fields=said)
     assert (answer.status, answer.json()["code"]) == (status, code)
     assert answer.fields["content-type"] == "application/problem+json"
@@ -301,7 +302,13 @@ def test_an_org_nobody_added_is_told_what_to_do(by_token: ByToken) -> None:
     ],
 )
 def test_forwarding_fields_are_believed_only_from_trusted_proxies(
-    make_gateway: GatewayMaker, upstream: StubUpstream, trusted: tuple[str, ...], sent: str, client: str, forwarded: str
+    make_gateway: GatewayMaker,
+    upstream: StubUpstream,
+    *,
+    trusted: tuple[str, ...],
+    sent: str,
+    client: str,
+    forwarded: str,
 ) -> None:
     gateway = make_gateway(trusted_proxies=trusted)
     gateway.caller().ask(fields={"X-Forwarded-For": sent, "Forwarded": "for=6.6.6.6", "X-Real-IP": "6.6.6.6"})

@@ -145,7 +145,7 @@ def test_a_caller_that_reads_nothing_stops_the_upstream(make_gateway: GatewayMak
     caller = gateway.caller().say("GET / HTTP/1.1\r\nHost: g\r\n\r\n")
     client = until(lambda: next(iter(gateway.worker.plane.clients), None))
     until(lambda: client.write_paused)
-    buffered = gateway.on_loop(lambda: client.transport.get_write_buffer_size())
+    buffered = gateway.on_loop(client.transport.get_write_buffer_size)
     assert buffered < 4 * MIB
     assert len(caller.socket.recv(1000)) == 1000
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -51,15 +51,14 @@ class Supervised:
 
 
 @pytest.fixture
-def supervised(tmp_path: Path) -> Iterator[type[Supervised]]:
+def supervised(tmp_path: Path) -> Iterator[Callable[..., Supervised]]:
     made: list[Supervised] = []
 
-    class Made(Supervised):
-        def __init__(self, child: str, options: str = "", patience: str = "") -> None:
-            super().__init__(tmp_path, child, options, patience)
-            made.append(self)
+    def start(child: str, options: str = "", patience: str = "") -> Supervised:
+        made.append(Supervised(tmp_path, child, options, patience))
+        return made[-1]
 
-    yield Made
+    yield start
     for each in made:
         each.process.kill()
         each.process.wait()
@@ -73,8 +72,8 @@ def is_gone(pid: int) -> bool:
     return False
 
 
-def test_a_child_that_is_killed_is_started_again_and_stderr_says_so(supervised: type[Supervised]) -> None:
-    running = supervised("time.sleep(60)")  # type: ignore[call-arg]
+def test_a_child_that_is_killed_is_started_again_and_stderr_says_so(supervised: Callable[..., Supervised]) -> None:
+    running = supervised("time.sleep(60)")
     os.kill(running.started(), signal.SIGKILL)
     second = running.started(2)
     assert "child was ended by SIGKILL" in running.said()
@@ -82,14 +81,14 @@ def test_a_child_that_is_killed_is_started_again_and_stderr_says_so(supervised: 
     assert is_gone(second)
 
 
-def test_a_child_that_cannot_start_at_all_stops_everything_with_status_1(supervised: type[Supervised]) -> None:
-    running = supervised("sys.exit(3)")  # type: ignore[call-arg]
+def test_a_child_that_cannot_start_at_all_stops_everything_with_status_1(supervised: Callable[..., Supervised]) -> None:
+    running = supervised("sys.exit(3)")
     assert running.process.wait(10) == 1
     assert "ended with status 3 right after its start" in running.said()
 
 
-def test_a_child_that_falls_silent_is_killed_and_replaced(supervised: type[Supervised]) -> None:
-    running = supervised(  # type: ignore[call-arg]
+def test_a_child_that_falls_silent_is_killed_and_replaced(supervised: Callable[..., Supervised]) -> None:
+    running = supervised(
         "os.write(supervisor.heartbeat_fd(), b'.'); time.sleep(60)",
         ", heartbeat=True",
         "supervisor.SILENCE_SECONDS_MAX = 0.3",
@@ -100,9 +99,11 @@ def test_a_child_that_falls_silent_is_killed_and_replaced(supervised: type[Super
     assert "no sign of life" in running.said()
 
 
-def test_a_child_that_beats_is_left_alone(supervised: type[Supervised]) -> None:
-    running = supervised(  # type: ignore[call-arg]
-        "beats = supervisor.heartbeat_fd()\nfor _ in range(30): os.write(beats, b'.'); time.sleep(0.05)\ntime.sleep(60)",
+def test_a_child_that_beats_is_left_alone(supervised: Callable[..., Supervised]) -> None:
+    running = supervised(
+        "beats = supervisor.heartbeat_fd()\n"
+        "for _ in range(30): os.write(beats, b'.'); time.sleep(0.05)\n"
+        "time.sleep(60)",
         ", heartbeat=True",
         "supervisor.SILENCE_SECONDS_MAX = 1.0",
     )
@@ -111,15 +112,15 @@ def test_a_child_that_beats_is_left_alone(supervised: type[Supervised]) -> None:
     assert "no sign of life" in running.said()
 
 
-def test_children_end_with_a_supervisor_that_was_killed(supervised: type[Supervised]) -> None:
-    running = supervised("supervisor.follow_supervisor(); time.sleep(60)")  # type: ignore[call-arg]
+def test_children_end_with_a_supervisor_that_was_killed(supervised: Callable[..., Supervised]) -> None:
+    running = supervised("supervisor.follow_supervisor(); time.sleep(60)")
     pid = running.started()
     running.process.kill()
     until(lambda: is_gone(pid))
 
 
-def test_a_child_that_ignores_sigterm_is_killed_after_its_time(supervised: type[Supervised]) -> None:
-    running = supervised(  # type: ignore[call-arg]
+def test_a_child_that_ignores_sigterm_is_killed_after_its_time(supervised: Callable[..., Supervised]) -> None:
+    running = supervised(
         "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True)\n"
         f"open({'ready'!r} if False else os.devnull, 'w'); time.sleep(60)",
         ", stop_seconds=0.3",
@@ -138,7 +139,9 @@ def test_a_taken_port_is_said_in_a_sentence() -> None:
             listen(f"127.0.0.1:{port}")
 
 
-def test_a_child_the_service_can_do_without_is_tried_again_and_ends_nothing(supervised: type[Supervised]) -> None:
+def test_a_child_the_service_can_do_without_is_tried_again_and_ends_nothing(
+    supervised: Callable[..., Supervised],
+) -> None:
     made = supervised("sys.exit(1)\n", options=", essential=False")
     made.started(times=3)
     assert made.process.poll() is None

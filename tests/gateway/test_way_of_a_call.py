@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .conftest import GatewayMaker, until
+from farebox.testing.upstream import StubUpstream
 
-from farebox.testing.upstream import Behaviour, StubUpstream
+from .conftest import GatewayMaker, until
 
 
 def test_a_get_is_forwarded_charged_and_answered(make_gateway: GatewayMaker, upstream: StubUpstream) -> None:

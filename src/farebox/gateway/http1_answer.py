@@ -62,12 +62,14 @@ def answer_head(  # noqa: C901, PLR0912 - one branch per field that means someth
     if version not in ("1.1", "1.0") or not 200 <= status <= 599:  # noqa: PLR2004 - final statuses
         raise AnswerInvalidError(f"an answer of HTTP/{version} with status {status}")
     head = AnswerHead(status)
-    kinds = answer_fields.of
+    kinds = answer_fields.remembered.get
     lines = head.lines
     coding: bytes | None = None
     connection: bytes | None = None
     for name, value in fields:
         kind = kinds(name)
+        if kind is None:
+            kind = answer_fields.of(name)
         if kind == field.FORWARD:
             lines += (name, b": ", value, b"\r\n")
         elif kind == field.CONTENT_LENGTH:
@@ -112,7 +114,10 @@ def _frame(head: AnswerHead, coding: bytes | None, version: str) -> None:
 
 
 def _connection(head: AnswerHead, value: bytes | None, version: str) -> None:
-    names = set() if value is None else {name.strip(b" \t").lower() for name in value.split(b",")}
+    if value is None or value in (b"keep-alive", b"Keep-Alive"):  # nearly all: 1 us less than the general way
+        head.keep_alive = version == "1.1" or value is not None
+        return
+    names = {name.strip(b" \t").lower() for name in value.split(b",")}
     head.keep_alive = b"close" not in names if version == "1.1" else b"keep-alive" in names
     names -= {b"close", b"keep-alive", b"upgrade", b"te", b"", b"transfer-encoding"}
     if not names:

@@ -13,7 +13,7 @@ from typing import Final, Protocol, cast
 import httptools
 
 from farebox.gateway.http1_request import Fields, RequestHead, request_head
-from farebox.gateway.refuse import HeadError, Refusal, bad_request
+from farebox.gateway.refuse import HeadError, Refusal
 from farebox.gateway.timeouts import TimeoutClass
 
 PIECE_BYTES: Final = 64 * 1024
@@ -68,7 +68,11 @@ class ClientWaits(Protocol):
 class Calls(Protocol):
     """What a connection needs of its worker."""
 
-    waits: ClientWaits
+    @property
+    def waits(self) -> ClientWaits:
+        """The patience with callers."""
+        ...
+
     header_bytes_max: int
     header_fields_max: int
     target_bytes_max: int

@@ -113,22 +113,25 @@ def never_nominated(name: bytes) -> bool:
 
 
 class FieldKinds:
-    """From a field's name, as spelled, to its kind."""
+    """From a field's name, as spelled, to its kind.
 
-    __slots__ = ("_known", "_remembered", "_underscores_forbidden")
+    `remembered` is looked into first and directly (a call per field cost 0.5 us per head), `of` asked for the rest.
+    """
+
+    __slots__ = ("_known", "_underscores_forbidden", "remembered")
 
     def __init__(self, known: dict[bytes, int], *, underscores_forbidden: bool) -> None:
         self._known = known
         self._underscores_forbidden = underscores_forbidden
-        self._remembered: dict[bytes, int] = {}
+        self.remembered: dict[bytes, int] = {}
 
     def of(self, name: bytes) -> int:
         """The kind of a name; as an int, because comparing plain ints is what the loop over all fields does."""
-        kind = self._remembered.get(name)
+        kind = self.remembered.get(name)
         if kind is None:
             kind = self._classified(name.lower())
-            if len(self._remembered) < REMEMBERED_MAX:
-                self._remembered[name] = kind
+            if len(self.remembered) < REMEMBERED_MAX:
+                self.remembered[name] = kind
         return kind
 
     def _classified(self, name: bytes) -> int:

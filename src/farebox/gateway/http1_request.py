@@ -86,7 +86,7 @@ def request_head(  # noqa: C901, PLR0912, PLR0915 - one branch per field that me
     if version not in ("1.1", "1.0"):
         raise bad_request("VERSION_UNKNOWN", f"HTTP/{version} is not spoken here; use HTTP/1.1.")
     head = RequestHead(method, target, version_11=version == "1.1")
-    kinds = request_fields.of
+    kinds = request_fields.remembered.get
     lines = head.lines
     hosts = 0
     coding: bytes | None = None
@@ -94,6 +94,8 @@ def request_head(  # noqa: C901, PLR0912, PLR0915 - one branch per field that me
     upgrade = False
     for name, value in fields:
         kind = kinds(name)
+        if kind is None:
+            kind = request_fields.of(name)
         if kind == field.FORWARD:
             lines += (name, b": ", value, b"\r\n")
         elif kind == field.HOST:

@@ -76,7 +76,11 @@ class UpstreamWaits(Protocol):
 class Owner(Protocol):
     """Who keeps a connection between calls."""
 
-    waits: UpstreamWaits
+    @property
+    def waits(self) -> UpstreamWaits:
+        """The patience with upstreams."""
+        ...
+
     header_bytes_max: int
     header_fields_max: int
     stream_buffer_bytes: int
@@ -149,7 +153,7 @@ class UpstreamConnection(asyncio.Protocol):
         transport = self.transport = cast("asyncio.Transport", transport)  # uvloop's does not say that it is one
         transport.set_write_buffer_limits(high=self._pool.stream_buffer_bytes)
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes) -> None:  # noqa: C901 - what a read can bring, in the order it must be told
         """Bytes of an answer, or of nothing we asked for."""
         call = self.call
         if call is None:

@@ -89,7 +89,7 @@ class Identifier:
         if len(keys) == 1 and self._fixed is None:  # nearly every call of a key upstream: one digest, one look-up
             digest = sha256(keys[0]).digest()
             known = self._callers.get(digest)
-            if known is None or head.authorization is not None and not _is_ours(head.authorization):
+            if known is None or (head.authorization is not None and not _is_ours(head.authorization)):
                 known = self._by_keys(image, keys, None, replaces=token is None)
                 if isinstance(known, Caller) and token is None:
                     self._callers[digest] = known
@@ -227,9 +227,9 @@ def _token(authorization: bytes) -> bytes | None:
 
 
 def clean(text: str) -> str:
-    """An outside name made harmless: no control characters, no surrounding space, at most NAME_CHARS_MAX.
+    r"""An outside name made harmless: no control characters, no surrounding space, at most NAME_CHARS_MAX.
 
-    >>> clean(" nightly\\x00 sync ")
+    >>> clean(" nightly\x00 sync ")
     'nightly sync'
     """
     return _UNPRINTABLE.sub("", text).strip()[:NAME_CHARS_MAX]

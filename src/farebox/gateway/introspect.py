@@ -142,7 +142,7 @@ class TokenBook:
         while self._waiting and self._asking < ASKING_MAX:
             token, digest = self._waiting.popleft()
             self._asking += 1
-            self._pool.acquire(Question(self, self._pool, self._head, token, digest, self._loop))
+            self._pool.acquire(Question(self, self._pool, self._head, token, digest))
 
 
 class Question:
@@ -152,13 +152,12 @@ class Question:
         "_book",
         "_content",
         "_head",
-        "_loop",
         "_pool",
         "_repeated",
         "_size",
         "_status",
-        "_upstream",
         "_token",
+        "_upstream",
         "digest",
         "is_head",
         "is_idempotent",
@@ -171,7 +170,6 @@ class Question:
         head: bytes,
         token: bytes,
         digest: bytes,
-        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.is_head = False
         self.is_idempotent = True  # asking twice harms nobody
@@ -180,7 +178,6 @@ class Question:
         self._pool = pool
         self._head = head
         self._token = token
-        self._loop = loop
         self._status = 0
         self._size = 0
         self._repeated = False

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -62,8 +62,8 @@ class Call(Exchange):
         "plane",
         "pricing_body",
         "quote",
-        "records",
         "recorded",
+        "records",
         "refusal",
         "route",
         "task",
@@ -83,7 +83,7 @@ class Call(Exchange):
         self.quote: pricing.Quote | None = None
         self.hold: Hold | None = None
         self.pricing_body = False
-        self.waiting_for: asyncio.Future[object] | None = None
+        self.waiting_for: asyncio.Future[Any] | None = None
         self.begun_at = 0
         self.charged = 0
         self.entry: Entry | None = None
@@ -228,7 +228,7 @@ class Call(Exchange):
         self.plane.waits.quota.stop(self)
         if self.quote is None:
             return  # who a token belongs to is still worth knowing for the next call
-        self.plane.book.cancel_wait(waiting)  # type: ignore[arg-type]  # after pricing it waits for credits only
+        self.plane.book.cancel_wait(waiting)
 
     # -- forward ----------------------------------------------------------------------------------------------------
 
@@ -424,7 +424,7 @@ class Call(Exchange):
 
     # -- answer -----------------------------------------------------------------------------------------------------
 
-    def _released(self, durable: bool) -> None:  # noqa: FBT001 - the journal's signature
+    def _released(self, durable: bool) -> None:  # noqa: C901, FBT001 - where each call may stand; the journal's signature
         """The record is on disk, or never will be."""
         hold = self.hold
         if not durable:
@@ -459,7 +459,9 @@ class Call(Exchange):
         """What the account has left; the upstream's own words about it only where we have none."""
         account = self.account
         if account is not None:
-            fields = self.route.standing.fields(account, charged=self.charged)
+            hold = self.hold
+            now = self.plane.stamp() if hold is None else hold.stamp
+            fields = self.route.standing.fields(account, charged=self.charged, now=now)
             if fields:
                 return [fields]
         return answer.remaining
@@ -491,7 +493,7 @@ class Call(Exchange):
         content_type, content = rendered(refusal, self.route.card.card.dialect.refusals)
         fields = self.plane.date.line() + fields_of(refusal, content_type)
         if self.account is not None:
-            fields += self.route.standing.fields(self.account, charged=self.charged)
+            fields += self.route.standing.fields(self.account, charged=self.charged, now=self.plane.stamp())
         self.refuse(refusal.status, fields, content)
 
     # -- small things -----------------------------------------------------------------------------------------------

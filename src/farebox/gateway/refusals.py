@@ -1,7 +1,7 @@
 """Refusals counted in memory and journalled once a second: a client hammering on 429 costs the disk nothing.
 
 One record per (org, user, app, operation, reason, second), bounded in number: beyond `KEYS_MAX` an org's further
-refusals are one record per reason, and beyond that all are one. Failures before the upstream was reached count here too.
+refusals are one record per reason, and beyond that all are one. Failures before the upstream was reached count too.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ def quota_refusal(why: NotAdmitted, *, now: int) -> Refusal:
             status=429,
             code="CEILING_NEVER_FITS",
             text=(
-                f"This call may cost {text_of(why.ceiling)} credits and the allowance is {text_of(total)} in any 24 hours: "
-                "it can never be admitted. Send a smaller call or get a larger plan."
+                f"This call may cost {text_of(why.ceiling)} credits and the allowance is {text_of(total)} in any "
+                "24 hours: it can never be admitted. Send a smaller call or get a larger plan."
             ),
             details=details,
         )
@@ -54,8 +54,8 @@ def quota_refusal(why: NotAdmitted, *, now: int) -> Refusal:
         status=429,
         code="CREDITS_EXHAUSTED",
         text=(
-            f"The allowance of {text_of(total)} credits in any 24 hours is used up: {text_of(used)} are used and this call "
-            f"may cost {text_of(why.ceiling)}. Enough credits return {when}; raise the allowance to go on sooner."
+            f"The allowance of {text_of(total)} credits in any 24 hours is used up: {text_of(used)} are used and this "
+            f"call may cost {text_of(why.ceiling)}. Enough credits return {when}; raise the allowance to go on sooner."
         ),
         retry_after=why.retry_after,
         details=details,
@@ -101,8 +101,8 @@ def not_recorded(trouble: str | None) -> Refusal:
         status=503,
         code="NOT_RECORDED",
         text=(
-            "The upstream was called but the call could not be recorded, so its answer is withheld and nothing is charged "
-            f"({trouble or 'the journal failed'}). Whether it took effect is unknown: look before repeating it."
+            "The upstream was called but the call could not be recorded, so its answer is withheld and nothing is "
+            f"charged ({trouble or 'the journal failed'}). Whether it took effect is unknown: look before repeating it."
         ),
         retry_after=1,
     )

@@ -19,6 +19,8 @@ ACCOUNTS_MAX: Final = 100_000
 
 PERCENT: Final = 100
 
+_FAREBOX: Final = b"X-Farebox-Credits-Charged: %b\r\nX-Farebox-Credits-Left: %b\r\nX-Farebox-Credits-Held: %b\r\n"
+
 
 class _Said:
     """What of an account's fields stays the same between two snapshots."""
@@ -48,8 +50,11 @@ class Standing:
         self._remaining = HeaderStyle.X_API_CREDITS_REMAINING in dialect.headers
         self._said: dict[Account, _Said] = {}
 
-    def fields(self, account: Account, *, charged: int) -> bytes:
-        """The header lines about `account` after a call that cost `charged` millicredits; empty when nothing is known."""
+    def fields(self, account: Account, *, charged: int, now: int) -> bytes:
+        """The header lines about `account` after a call that cost `charged` millicredits; empty when nothing is known.
+
+        `now`: the store's time, a call's stamp is near enough.
+        """
         standing = self._book.standing(account)
         if standing is None:
             return b""
@@ -62,23 +67,20 @@ class Standing:
         left = max(left, 0)
         lines = b""
         if self._ratelimit:
-            lines = b"%b%d;t=%d\r\n" % (said.policy, left // MILLICREDITS_PER_CREDIT, self._seconds_to_return(said))
+            lines = b"%b%d;t=%d\r\n" % (said.policy, left // MILLICREDITS_PER_CREDIT, _seconds_to_return(said, now))
         if self._farebox:
-            lines += (
-                b"X-Farebox-Credits-Charged: %b\r\nX-Farebox-Credits-Left: %b\r\nX-Farebox-Credits-Held: %b\r\n"
-                % (decimal(charged), decimal(left), decimal(held))
-            )
+            lines += _FAREBOX % (decimal(charged), decimal(left), decimal(held) if held else b"0")
         if self._remaining and snapshot.allowance.total - left - held >= said.remaining_from:
             lines += b"X-API-CREDITS-REMAINING: %d\r\n" % (left // MILLICREDITS_PER_CREDIT)
         return lines
 
-    def _seconds_to_return(self, said: _Said) -> int:
-        """Seconds, rounded up, until additional credits return; a whole window when nothing is known to count."""
-        now = self._book.stamp()
-        for instant in said.returns:
-            if instant > now:
-                return -(-(instant - now) // MICROSECONDS)
-        return WINDOW_SECONDS
+
+def _seconds_to_return(said: _Said, now: int) -> int:
+    """Seconds, rounded up, until additional credits return; a whole window when nothing is known to count."""
+    for instant in said.returns:
+        if instant > now:
+            return -(-(instant - now) // MICROSECONDS)
+    return WINDOW_SECONDS
 
 
 def decimal(millicredits: int) -> bytes:

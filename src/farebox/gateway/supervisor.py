@@ -66,8 +66,8 @@ class _Running:
 def supervise(children: Sequence[Child]) -> int:
     """Run the children until SIGTERM or SIGINT; the exit status.
 
-    0 when stopped by a signal; 1 when an essential child could not start at all: then all are stopped, since the service
-    as it is configured does not work. A child that was up and dies is restarted, however often.
+    0 when stopped by a signal; 1 when an essential child could not start at all: then all are stopped, since the
+    service as it is configured does not work. A child that was up and dies is restarted, however often.
     """
     return _Supervisor(children).run()
 

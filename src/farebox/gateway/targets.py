@@ -13,10 +13,10 @@ _AMBIGUOUS: Final = frozenset(b"/\\\x00")
 
 
 def origin_form(target: bytes, host: bytes) -> tuple[bytes, bytes, bytes]:
-    """(target to forward, path, query) of a request target in origin or absolute form.
+    r"""(target to forward, path, query) of a request target in origin or absolute form.
 
     Percent-encoded unreserved characters are decoded (RFC 3986 6.2.2.2), everything else is forwarded as it came.
-    Raises HeadError (400) for dot or empty segments, an encoded / or \\, a fragment, malformed escapes, the absolute
+    Raises HeadError (400) for dot or empty segments, an encoded / or \, a fragment, malformed escapes, the absolute
     form for another host, and anything that is not a path.
 
     >>> origin_form(b"/crm/v8/%4Ceads?page=2", b"x")
