@@ -189,8 +189,8 @@ class World:
 
     # --- the console --------------------------------------------------------------------------------------------
 
-    def serve(self, *, load: bool = True) -> str:
-        """The console's address."""
+    def serve(self, *, load: bool = True, public_url: str = "") -> str:
+        """The console's address; `public_url` is what it believes people type."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -208,11 +208,13 @@ class World:
             logins=self.logins,
             signing_keys=signing_keys(self.folder),
             gateway_url="http://127.0.0.1:8080",
-            public_url=self.url,
+            public_url=public_url or self.url,
             session_hours=12,
             local_token=self.local_token,
         )
-        config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=2)
+        config = uvicorn.Config(
+            app, host="127.0.0.1", port=port, log_level="warning", proxy_headers=False, timeout_graceful_shutdown=2
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
 from typing import Final
 
 from farebox.errors import ConsoleBusyError
@@ -53,7 +53,7 @@ class Live:
         self._watchers = 0
         self._stopped = False
 
-    async def changes(self, key: Hashable) -> AsyncIterator[Fragments]:
+    async def changes(self, key: Hashable) -> AsyncGenerator[Fragments, None]:
         """At once all fragments, then those that changed; an empty one every HEARTBEAT_SECONDS. Ends with `stop`.
 
         Raises ConsoleBusyError when WATCHERS_MAX watch already, and whatever `render` raises.

@@ -37,7 +37,10 @@ class Parts:
 
     def tabs(self, place: Place, *, with_levels: bool) -> list[Tab]:
         """The accounts of the place's org."""
-        return [self._tab(place, Place(place.org, each, pool), with_level=with_levels) for each, pool in place.org.accounts()]
+        return [
+            self._tab(place, Place(place.org, each, pool), with_level=with_levels)
+            for each, pool in place.org.accounts()
+        ]
 
     def fragments(self, place: Place) -> Fragments:
         """The dashboard's fragments for a place."""

@@ -1,0 +1,80 @@
+"""`farebox usage` as a program of its own: asks the console; without one, the quota file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from tests.console.world import PASSWORD, World
+
+
+def farebox_usage(world: World, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FAREBOX_")}
+    return subprocess.run(
+        [sys.executable, "-m", "farebox.cli", "usage", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=world.folder,
+        env={**clean, **environment},
+        check=False,
+    )
+
+
+@pytest.fixture
+def busy(world: World) -> World:
+    world.call("ada", credits=5, times=3, app="erp")
+    world.call("olga", org="other", credits=1)
+    return world
+
+
+def test_on_the_consoles_machine_it_asks_as_the_operator(busy: World) -> None:
+    busy.serve()
+    busy.loaded()
+    report = json.loads(farebox_usage(busy, "--data", str(busy.folder), "--json").stdout)
+    assert report["source"].rstrip("/") == busy.url
+    assert {each["org"] for each in report["accounts"]} == {"acme", "other"}
+    told = farebox_usage(busy, "--data", str(busy.folder), "--org", "acme", "--product", "crm", "--by", "app").stdout
+    assert "15 of 52,500 used (1 %), 3 calls." in told
+    assert "erp" in told
+    assert "organisation less sum: 0" in told
+
+
+def test_elsewhere_it_signs_in_by_login_or_token_and_sees_that_org_only(busy: World) -> None:
+    busy.serve()
+    busy.loaded()
+    token = busy.logins.make_token("olga@other.example")
+    by_token = farebox_usage(busy, "--console-url", busy.url, "--json", FAREBOX_CONSOLE_TOKEN=token)
+    assert {each["org"] for each in json.loads(by_token.stdout)["accounts"]} == {"other"}
+    login = ("--login", "ada@acme.example", "--password", PASSWORD)
+    by_login = farebox_usage(busy, "--console-url", busy.url, *login, "--json")
+    assert {each["org"] for each in json.loads(by_login.stdout)["accounts"]} == {"acme"}
+    refused = farebox_usage(
+        busy, "--console-url", busy.url, "--login", "ada@acme.example", "--password", "not this one"
+    )
+    assert refused.returncode == 1
+    assert "CONSOLE_UNAVAILABLE" in refused.stderr
+    assert "login or password is not right" in refused.stderr
+
+
+def test_without_a_console_the_totals_come_from_quota_and_it_says_so(busy: World) -> None:
+    told = farebox_usage(busy, "--data", str(busy.folder), "--org", "acme", "--product", "crm")
+    assert told.returncode == 0, told.stderr
+    assert "no console runs on this data directory" in told.stdout
+    assert "total 52,500   used 15" in told.stdout
+    report = json.loads(farebox_usage(busy, "--data", str(busy.folder), "--json").stdout)
+    assert report["note"]
+    assert all(each["usage"] is None for each in report["accounts"])
+
+
+def test_a_console_that_is_not_there_and_an_org_that_is_not_are_clear_errors(busy: World) -> None:
+    nobody = farebox_usage(busy, "--console-url", "http://127.0.0.1:1", "--token", "fbc_x")
+    assert nobody.returncode == 1
+    assert "did not answer" in nobody.stderr
+    unknown = farebox_usage(busy, "--data", str(busy.folder), "--org", "nobody")
+    assert unknown.returncode == 1
+    assert "UNKNOWN_NAME" in unknown.stderr
+    assert "acme (crm)" in unknown.stderr
