@@ -66,6 +66,9 @@ class GatewayConfig:
         "bytes of a request body read to price it; a larger one costs the operation's ceiling",
         low=1 * KIB,
     )
+    price_bodies_bytes_max: int = _setting(
+        64 * MIB, "bytes of all request bodies being read to price them; further ones are refused (503)", low=1 * MIB
+    )
     answer_hold_bytes: int = _setting(
         64 * KIB,
         "bytes of an answer held back to charge it exactly; a larger one streams at its ceiling",
@@ -138,7 +141,7 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything a Farebox process is told. `data` holds quota, directory, journal, usage and the console's own file."""
+    """What a Farebox process is told. `data` holds quota, directory, journal, usage and the console's own file."""
 
     data: Path = _setting(Path("farebox-data"), "directory of everything Farebox keeps")
     gateway: GatewayConfig = _setting(GatewayConfig(), "")

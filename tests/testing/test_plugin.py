@@ -3,7 +3,6 @@
 from farebox.testing.crm import RunningCrm
 
 
-
 def test_the_fixture_gives_an_empty_api_of_its_own(crm_api: RunningCrm) -> None:
     made = crm_api.create_organisation(name="Mine", users=1)
     with crm_api.caller(made) as caller:
