@@ -49,6 +49,18 @@ def until(condition: Callable[[], bool], *, what: str, seconds: float = 15.0) ->
         time.sleep(0.02)
 
 
+class _Server(uvicorn.Server):
+    """As the console is served: live updates end before open connections are waited for."""
+
+    def __init__(self, config: uvicorn.Config, *, on_stopping: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stopping = on_stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stopping()
+        await super().shutdown(sockets)
+
+
 class World:
     """Two organisations, some users, and a way to let calls happen."""
 
@@ -215,7 +227,7 @@ class World:
         config = uvicorn.Config(
             app, host="127.0.0.1", port=port, log_level="warning", proxy_headers=False, timeout_graceful_shutdown=2
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config, on_stopping=app.state.live.stop)
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()
         server = self._server
