@@ -105,6 +105,20 @@ def test_a_body_above_the_bound_costs_the_ceiling(make_gateway: GatewayMaker, up
     assert [len(request.body) for request in upstream.requests] == [len(small), len(large), len(large)]
 
 
+def test_bodies_that_are_read_have_a_bound_together(make_gateway: GatewayMaker, upstream: StubUpstream) -> None:
+    gateway = make_gateway(card="zoho-crm", price_bodies_bytes_max=1024 * 1024, body_idle_seconds=2)
+    head = "POST /crm/v8/Leads HTTP/1.1\r\nHost: g\r\nContent-Length: 600000\r\n\r\n"
+    first = gateway.caller().say(head, "{")
+    until(lambda: gateway.on_loop(lambda: gateway.worker.plane._body_bytes) == 600_000)
+    answer = gateway.caller().say(head, "{").hear()
+    assert (answer.status, answer.json()["details"]["farebox_code"]) == (503, "GATEWAY_BUSY")
+    first.say(b" " * 599_998 + b"}")
+    assert first.hear().status == 200
+    assert gateway.on_loop(lambda: gateway.worker.plane._body_bytes) == 0
+    reset(gateway.caller().say(head, "{").socket)
+    until(lambda: gateway.on_loop(lambda: gateway.worker.plane._body_bytes) == 0)
+
+
 def test_a_body_that_is_waited_for_is_asked_for_with_100(make_gateway: GatewayMaker, upstream: StubUpstream) -> None:
     gateway = make_gateway(card="zoho-crm")
     caller = gateway.caller().say(

@@ -283,6 +283,19 @@ def test_a_token_and_a_key_must_name_the_same_org(by_token: ByToken) -> None:
     assert (answer.status, answer.json()["details"]["farebox_code"]) == (401, "CREDENTIALS_CONTRADICT")
 
 
+def test_a_key_of_ours_does_not_leave_by_an_open_route_and_what_is_not_ours_does(
+    by_token: ByToken, upstream: StubUpstream
+) -> None:
+    caller = by_token.start().caller()
+    caller.ask("POST", "/oauth/v2/token", body=b"a=b", fields={"Authorization": f"Bearer {by_token.key}"})
+    caller.ask("POST", "/oauth/v2/token", body=b"a=b", fields={"Authorization": "Basic x", "X-Api-Key": "theirs"})
+    assert "authorization" not in upstream.requests[0].fields
+    assert (upstream.requests[1].fields["authorization"], upstream.requests[1].fields["x-api-key"]) == (
+        "Basic x",
+        "theirs",
+    )
+
+
 def test_an_org_nobody_added_is_told_what_to_do(by_token: ByToken) -> None:
     by_token.says(active=True, org="stranger")
     answer = by_token.start().caller().ask("GET", "/crm/v8/Leads", fields={"Authorization": "Bearer t"})

@@ -181,6 +181,17 @@ def test_a_body_in_many_pieces_to_a_slow_upstream_arrives_in_order(
     assert upstream.requests[0].body == body
 
 
+def test_a_broken_request_body_breaks_an_answer_that_has_begun(
+    make_gateway: GatewayMaker, upstream: StubUpstream
+) -> None:
+    gateway = make_gateway()
+    upstream.answer("/", Behaviour(stream_bytes=GIB, read_body=False))
+    caller = gateway.caller().say("PUT / HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+    assert caller.socket.recv(5) == b"HTTP/"
+    said = caller.say("not a chunk\r\n").raw()
+    assert b"HTTP/1.1 400" not in said
+
+
 def test_an_answer_that_comes_before_its_request_is_whole_ends_the_connection(
     make_gateway: GatewayMaker, upstream: StubUpstream
 ) -> None:

@@ -95,6 +95,10 @@ class Exchange:
         """The exchange's turn on its connection has come."""
         raise NotImplementedError
 
+    def is_answering(self) -> bool:
+        """Whether a part of the answer was sent."""
+        return self.phase == STREAMING
+
     def body(self, data: bytes) -> None:
         """Bytes of the request's body: on to the upstream, or kept until they can go."""
         self.body_total += len(data)

@@ -30,6 +30,10 @@ class ClientCall(Protocol):
         """The call's turn has come."""
         ...
 
+    def is_answering(self) -> bool:
+        """Whether a part of its answer was sent."""
+        ...
+
     def body(self, data: bytes) -> None:
         """Bytes of the request's body."""
         ...
@@ -354,6 +358,9 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
             broken, self._parsing = self._parsing, None
             index = len(self._calls) - 1
             if index >= 0 and self._calls[index] is broken:
+                if broken.is_answering():  # a second answer inside the first would be believed to be part of it
+                    self.abort()
+                    return
                 del self._calls[index]
                 broken.client_gone()
         self._calls.append(self._site.refuse(self, refusal))

@@ -89,7 +89,7 @@ class Identifier:
         if len(keys) == 1 and self._fixed is None:  # nearly every call of a key upstream: one digest, one look-up
             digest = sha256(keys[0]).digest()
             known = self._callers.get(digest)
-            if known is None or (head.authorization is not None and not _is_ours(head.authorization)):
+            if known is None or (head.authorization is not None and not is_ours(head.authorization)):
                 known = self._by_keys(image, keys, None, replaces=token is None)
                 if isinstance(known, Caller) and token is None:
                     self._callers[digest] = known
@@ -200,7 +200,7 @@ def _credentials(head: RequestHead, *, keys_only: bool) -> tuple[list[bytes], by
     token: bytes | None = None
     authorization = head.authorization
     if authorization is not None:
-        if _is_ours(authorization):
+        if is_ours(authorization):
             keys.append(authorization[7:].strip())
         else:
             token = _token(authorization)
@@ -214,7 +214,8 @@ def _credentials(head: RequestHead, *, keys_only: bool) -> tuple[list[bytes], by
     return keys, token
 
 
-def _is_ours(authorization: bytes) -> bool:
+def is_ours(authorization: bytes) -> bool:
+    """Whether an Authorization field holds a key of ours, which must not leave."""
     return authorization[7:11] == KEY_PREFIX and authorization[:7].lower() == b"bearer "
 
 

@@ -24,11 +24,12 @@ from farebox.gateway.forward import ENDED, HELD, STREAMING, Exchange
 from farebox.gateway.http1_answer import AnswerHead
 from farebox.gateway.http1_client import ClientConnection
 from farebox.gateway.http1_request import RequestHead
-from farebox.gateway.identify import Caller, function_and_task
+from farebox.gateway.http1_upstream import UpstreamConnection
+from farebox.gateway.identify import KEY_PREFIX, Caller, function_and_task, is_ours
 from farebox.gateway.plane import Plane, Route
 from farebox.gateway.refusals import RefusalKey
 from farebox.gateway.refuse import Refusal, fields_of, rendered
-from farebox.gateway.refuse_quota import journal_refusal, not_recorded, quota_refusal, quota_silent
+from farebox.gateway.refuse_quota import bodies_full, journal_refusal, not_recorded, quota_refusal, quota_silent
 from farebox.gateway.timeouts import TimeoutClass
 from farebox.journal.records import CHARGE, CHARGED, CLOSE, CUT_OFF, UNANSWERED, Entry
 from farebox.quota.leases import Hold
@@ -52,6 +53,7 @@ class Call(Exchange):
     __slots__ = (
         "account",
         "begun_at",
+        "body_reserved",
         "caller",
         "charged",
         "entry",
@@ -83,6 +85,7 @@ class Call(Exchange):
         self.quote: pricing.Quote | None = None
         self.hold: Hold | None = None
         self.pricing_body = False
+        self.body_reserved = 0
         self.waiting_for: asyncio.Future[Any] | None = None
         self.begun_at = 0
         self.charged = 0
@@ -98,7 +101,7 @@ class Call(Exchange):
         head = self.head
         self.match = self.route.card.match(self.method, head.path, head.query)
         if self.match.operation.kind is Kind.OPEN:
-            self.forward(self.route.pool)
+            self._pass_through()
             return
         who = self.route.identifier.identify(head)
         if isinstance(who, asyncio.Future):
@@ -106,6 +109,15 @@ class Call(Exchange):
             who.add_done_callback(self._told_who)
         else:
             self._identified(who)
+
+    def _pass_through(self) -> None:
+        """An open route: what is not ours of the caller's credentials goes on as it came."""
+        head = self.head
+        if head.authorization is not None and is_ours(head.authorization):
+            head.authorization = None
+        if head.api_key is not None and not head.api_key.startswith(KEY_PREFIX):
+            head.lines += (b"X-Api-Key", b": ", head.api_key, b"\r\n")
+        self.forward(self.route.pool)
 
     def _told_who(self, who: asyncio.Future[Caller | Refusal]) -> None:
         self.waiting_for = None
@@ -140,7 +152,10 @@ class Call(Exchange):
             self._price(_TOO_LARGE)
         elif self.body_done:
             self._price_read_body()
+        elif not self.plane.reserve_body(expected := self.head.length if self.head.length > 0 else limit):
+            self._refuse(bodies_full())
         else:
+            self.body_reserved = expected
             self.pricing_body = True
             self.body_limit = limit
             if self.head.expects_continue and not self.body_total:
@@ -231,6 +246,16 @@ class Call(Exchange):
         self.plane.book.cancel_wait(waiting)
 
     # -- forward ----------------------------------------------------------------------------------------------------
+
+    def connected(self, connection: UpstreamConnection) -> None:
+        """Here is a connection: the body kept for pricing goes out and its room is free again."""
+        super().connected(connection)
+        self._unreserve_body()
+
+    def _unreserve_body(self) -> None:
+        if self.body_reserved:
+            self.plane.unreserve_body(self.body_reserved)
+            self.body_reserved = 0
 
     def own_request_fields(self) -> list[bytes]:
         """Forwarding fields, and the credential that takes the place of a key of ours."""
@@ -324,6 +349,7 @@ class Call(Exchange):
     def cut_off(self) -> None:
         """The caller is gone: what reached the upstream is charged all the same."""
         self._give_up_waiting()
+        self._unreserve_body()
         self.plane.waits.answer_hold.stop(self)
         hold = self.hold
         if hold is None:
@@ -469,6 +495,7 @@ class Call(Exchange):
     def _refuse(self, refusal: Refusal) -> None:
         """Answer without having charged anything."""
         caller = self.caller
+        self._unreserve_body()
         self.plane.count(f"refused.{refusal.code}")
         if caller is not None and self.match is not None:
             quote = self.quote

@@ -96,6 +96,7 @@ class Plane:
         self.counters: dict[str, int] = {}
         """Metrics by name; unauthenticated refusals are counted only here."""
         self.clients: set[ClientConnection] = set()
+        self._body_bytes = 0
         self._new_call = new_call
         self._routes = sorted(
             ((prefix, route) for route in routes for prefix in route.paths), key=lambda pair: -len(pair[0])
@@ -157,6 +158,17 @@ class Plane:
         hashed = self._hash.copy()
         hashed.update(target)
         return hashed.digest()
+
+    def reserve_body(self, size: int) -> bool:
+        """Room for a body that is read before it is priced; False: there is none."""
+        if self._body_bytes + size > self.config.price_bodies_bytes_max:
+            return False
+        self._body_bytes += size
+        return True
+
+    def unreserve_body(self, size: int) -> None:
+        """The body went out, or never will."""
+        self._body_bytes -= size
 
     def count(self, name: str) -> None:
         """One more of what `name` counts."""

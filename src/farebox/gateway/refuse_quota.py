@@ -75,6 +75,19 @@ def _in_words(seconds: int) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
+def bodies_full() -> Refusal:
+    """So many bodies are being read to be priced that another one has no room."""
+    return Refusal(
+        status=503,
+        code="GATEWAY_BUSY",
+        text=(
+            "This gateway reads as many request bodies as it has room for (gateway.price_bodies_bytes_max). "
+            "Nothing was charged; try again shortly."
+        ),
+        retry_after=1,
+    )
+
+
 def quota_silent() -> Refusal:
     """The quota store did not answer while a call waited."""
     return Refusal(
