@@ -1,7 +1,7 @@
 """Charge to screen: from the end of a call's answer until page and API show it, on a system of real processes.
 
-Each sample makes one call at a random moment and waits until the open page (server-sent events: the organisation's total
-and the users' table) and /api/v1 usage show it. Prints the percentiles and writes build/screen.json.
+Each sample makes one call at a random moment and waits until the open page (server-sent events: the organisation's
+total and the users' table) and /api/v1 usage show it. Prints the percentiles and writes build/screen.json.
 """
 
 from __future__ import annotations
@@ -59,22 +59,23 @@ def main() -> int:
 def measured(folder: Path, samples: int, rng: random.Random) -> dict[str, list[float]]:
     """Seconds by place, one per call."""
     took: dict[str, list[float]] = {"page, organisation": [], "page, users": [], "api, usage": []}
-    with StubUpstream() as upstream, RunningFarebox(folder, upstream_url=upstream.url) as farebox:
-        with (
-            farebox.caller("acme", "ada") as ada,
-            signed_in(farebox, "acme") as person,
-            Screen(person, "acme", "api") as screen,
-        ):
-            for call in range(1, samples + 1):
-                time.sleep(rng.uniform(0, PAUSE_SECONDS_MAX))
-                answer = ada.get("/things")
-                assert answer.is_success, answer.text
-                api = ApiWatch(farebox, call)
-                api.start()
-                page = screen.wait_for(used=f"{call:,}", users_sum=f"{call:,}", within_seconds=DEADLINE_SECONDS)
-                api.join()
-                for name, seconds in zip(took, (*page, api.seconds), strict=True):
-                    took[name].append(seconds)
+    with (
+        StubUpstream() as upstream,
+        RunningFarebox(folder, upstream_url=upstream.url) as farebox,
+        farebox.caller("acme", "ada") as ada,
+        signed_in(farebox, "acme") as person,
+        Screen(person, "acme", "api") as screen,
+    ):
+        for call in range(1, samples + 1):
+            time.sleep(rng.uniform(0, PAUSE_SECONDS_MAX))
+            answer = ada.get("/things")
+            assert answer.is_success, answer.text
+            api = ApiWatch(farebox, call)
+            api.start()
+            page = screen.wait_for(used=f"{call:,}", users_sum=f"{call:,}", within_seconds=DEADLINE_SECONDS)
+            api.join()
+            for name, seconds in zip(took, (*page, api.seconds), strict=True):
+                took[name].append(seconds)
     return took
 
 

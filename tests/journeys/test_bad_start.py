@@ -1,4 +1,4 @@
-"""What keeps a process from starting is said in a sentence that tells what to do, with status 1; nothing is lost by it."""
+"""What keeps a process from starting is said in one sentence that tells what to do, with status 1; nothing is lost."""
 
 from __future__ import annotations
 

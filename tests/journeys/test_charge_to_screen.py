@@ -1,4 +1,4 @@
-"""A charge reaches page and API by itself. How long it takes is measured by tools/measure_screen.py, not asserted here."""
+"""A charge reaches page and API by itself; how long it takes is measured by tools/measure_screen.py, not asserted."""
 
 from __future__ import annotations
 

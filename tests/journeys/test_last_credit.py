@@ -1,9 +1,9 @@
-"""G1, G5 and G6 at the edge: the last credit can be spent, a refusal costs nothing and says truly when to come again."""
+"""G1, G5, G6 at the edge: the last credit can be spent, a refusal costs nothing and says truly when to come again."""
 
 from __future__ import annotations
 
 import json
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -96,19 +96,14 @@ def _spend_in_two_seconds(farebox: RunningFarebox, ada: httpx.Client) -> None:
 def _start_of_a_second(farebox: RunningFarebox) -> int:
     """Waits for the next whole second of the store's clock."""
 
-    def store_time() -> int:
-        return view_of(farebox.data).store_time if (farebox.data / "quota.db").exists() else time.time_ns() // 1_000
-
-    here = store_time() // MICROSECONDS
-    until(lambda: store_time() // MICROSECONDS > here, what="the next second", every_seconds=0.005)
+    here = view_of(farebox.data).store_time // MICROSECONDS
+    until(lambda: view_of(farebox.data).store_time // MICROSECONDS > here, what="the next second", every_seconds=0.005)
     return here + 1
 
 
 def test_callers_that_race_for_the_last_credits_get_each_of_them_once(
     tmp_path: Path, upstream: StubUpstream, card: str
 ) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     orgs = [Provision(org="acme", base=BASE)]
     with RunningFarebox(tmp_path, upstream_url=upstream.url, orgs=orgs, card=card) as farebox:
 

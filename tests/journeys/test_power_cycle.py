@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from farebox.testing.books import Books, hash_of, read_books
+from farebox.testing.books import hash_of, read_books
 from farebox.testing.system import Provision, RunningFarebox, until
 from farebox.testing.upstream import Behaviour, StubUpstream
 
@@ -27,6 +27,9 @@ class Callers:
         self._threads = [threading.Thread(target=self._call_on, args=(f"{name}-{n}",)) for n in range(CLIENTS)]
         for thread in self._threads:
             thread.start()
+
+    def wait_for_a_load(self) -> None:
+        until(lambda: len(self.answered) > 100, what="a load")
 
     def join(self) -> None:
         for thread in self._threads:
@@ -56,13 +59,13 @@ def test_stopped_under_load_and_started_again_nothing_answered_is_lost_and_numbe
             before = _numbers(farebox)
             assert before == (len(answered), len(answered) * 1_000), "numbers changed over the stop"
             callers = Callers(farebox, str(number))
-            until(lambda callers=callers: len(callers.answered) > 100, what="a load")
+            callers.wait_for_a_load()
             assert farebox.gateway.stop() == 0
             callers.join()
             answered += callers.answered
             if number % 2:  # with the console gone first, the next one loads the rest
                 assert farebox.console.stop() == 0
-        books = _stopped_books(farebox)
+        books = read_books(farebox.data)
         assert books.quota.open_incarnations == ()
         assert books.quota.lent == books.quota.unaccounted == 0
     with farebox:
@@ -74,10 +77,6 @@ def test_stopped_under_load_and_started_again_nothing_answered_is_lost_and_numbe
     hashes = {row.target_hash for row in books.entries}
     assert {hash_of(farebox.data, target) for target in answered} == hashes
     assert len(books.entries) == len(answered)
-
-
-def _stopped_books(farebox: RunningFarebox) -> Books:
-    return read_books(farebox.data)
 
 
 def _numbers(farebox: RunningFarebox) -> tuple[int, int]:

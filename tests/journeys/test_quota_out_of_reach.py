@@ -1,4 +1,4 @@
-"""G7: quota cannot be written: calls go on within what is lent, are then refused in clear words, and go on by themselves.
+"""G7: with quota out of reach calls go on within what is lent, are then refused in clear words, and recover.
 
 What keeps the file from being written is real: another process' connection holds SQLite's write lock.
 """

@@ -33,7 +33,7 @@ def test_what_answers_page_api_quota_and_entries_say_is_one_and_the_same_sum(
             charged[org, user] += _one_call(farebox, rng, org, user)
         for org in ("acme", "other"):
             total = sum(amount for (owner, _), amount in charged.items() if owner == org)
-            until(lambda org=org, total=total: _shown(farebox, org) == (total, total), what=f"all of {org} on screen")
+            _wait_until_shown(farebox, org, total)
             lines = {line["value"]: line["millicredits"] for line in farebox.ask_console("usage", org)["lines"]}
             assert {user: charged[org, user] for user in lines} == lines
             allowance = farebox.ask_console("allowance", org)
@@ -61,6 +61,10 @@ def _one_call(farebox: RunningFarebox, rng: random.Random, org: str, user: str) 
             answer = caller.get(f"/things/{rng.randrange(10)}")
     assert answer.status_code in (200, 429)
     return int(Decimal(answer.headers["X-Farebox-Credits-Charged"]) * 1_000)
+
+
+def _wait_until_shown(farebox: RunningFarebox, org: str, total: int) -> None:
+    until(lambda: _shown(farebox, org) == (total, total), what=f"all of {org} on screen")
 
 
 def _shown(farebox: RunningFarebox, org: str) -> tuple[int, int]:

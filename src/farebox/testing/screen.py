@@ -53,7 +53,7 @@ def signed_in(farebox: RunningFarebox, org: str) -> Iterator[httpx.Client]:
 class Screen:
     """The live updates of one account's dashboard, followed in a thread: the numbers as last shown.
 
-    `used` is the organisation's total, `users_sum` the table of users; both in credits as written, and None until shown.
+    `used` is the organisation's total, `users_sum` the table of users; both in credits as written, None until shown.
     """
 
     def __init__(self, browser: httpx.Client, org: str, product: str) -> None:
