@@ -15,6 +15,7 @@ from farebox.testing.system import Provision, RunningFarebox, free_port, until
 from farebox.testing.upstream import Behaviour, StubUpstream
 
 GARBAGE_CONNECTIONS = 60
+TOO_LONG = b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: gateway\r\n\r\n"
 
 pytestmark = pytest.mark.slow
 
@@ -110,8 +111,8 @@ def test_garbage_on_the_socket_is_refused_and_hurts_nobody_else(tmp_path: Path, 
     rng = random.Random(seed)
     with RunningFarebox(tmp_path, upstream_url=upstream.url) as farebox, farebox.caller("acme", "ada") as ada:
         pid = farebox.gateway.pid
-        for _ in range(GARBAGE_CONNECTIONS):
-            said = _say(farebox.gateway_url, _garbage(rng))
+        for number in range(GARBAGE_CONNECTIONS):
+            said = _say(farebox.gateway_url, _garbage(rng) if number else TOO_LONG)
             assert said == b"" or said.startswith(b"HTTP/1.1 4"), said[:200]
             assert ada.get("/").status_code == 200
         assert farebox.gateway.pid == pid

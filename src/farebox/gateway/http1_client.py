@@ -278,6 +278,8 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
             self._feed_piece(data)
             return
         for start in range(0, len(data), PIECE_BYTES):
+            if self._input_over:  # refused, or the last request was read: what follows is nobody's
+                return
             if self._calls and self._parsing is None:
                 rest = data[start:]
                 self._pending.append(rest)
