@@ -254,11 +254,11 @@ async def test_one_slow_reply_does_not_make_stamps_late_that_were_not() -> None:
 
 @in_a_loop
 async def test_told_that_credits_are_short_a_gateway_keeps_nothing_that_is_not_held() -> None:
-    for total, kept in ((10_000, 50), (300, 0)):
+    for total, kept in ((10_000, 200), (300, 0)):
         desk = Desk(total=total)
         desk.book.release(desk.hold(200))
         (part,) = desk.build_and_apply_later()
-        assert part.keeps == kept, "a quarter of what was liked, as long as there is enough for all"
+        assert part.keeps == kept, "one usual call, as long as there is enough for all"
 
 
 @in_a_loop
@@ -297,7 +297,7 @@ async def test_a_refusal_is_remembered_until_the_next_sync_which_asks_again_for_
     desk.sync()
     desk.refusal(200)
     assert isinstance(desk.book.admit(ACCOUNT, 200), Refusal)
-    for _ in range(5):
+    for _ in range(60):  # as long as somebody hammers
         desk.clock.advance(SECOND // 2)
         assert [part.asks for part in desk.build_and_apply()] == [200]
         assert isinstance(desk.book.admit(ACCOUNT, 200), Refusal)

@@ -22,6 +22,9 @@ REMEMBERED: Final = 1_000_000
 RESERVE_DIVISOR: Final = 4
 """A quarter of what was liked stays spendable while a sync is under way: about half a second's worth."""
 
+IDLE_MICROSECONDS: Final = 3 * MICROSECONDS
+"""So long after its last call an account likes nothing any more: its lease goes back and it leaves the syncs."""
+
 NEVER: Final = 1 << 62
 
 Reason = Literal["allowance", "never_fits", "suspended", "quota_unavailable"]
@@ -76,7 +79,8 @@ class Lease:
 
     __slots__ = (
         "account", "addon_free", "asked", "charged", "deadline", "decayed_at", "expires_at", "free", "held",
-        "recent", "refused_from", "refused_until", "short", "snapshot", "synced_at", "unbooked", "waiting",
+        "recent", "refused_from", "refused_until", "short", "snapshot", "synced_at", "unbooked", "used_at", "usual",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, account: Account, now: int) -> None:
@@ -94,6 +98,9 @@ class Lease:
         self.recent = 0
         """Ceilings admitted, halved every second: about two seconds' worth of a steady rate."""
         self.decayed_at = now
+        self.usual = 0
+        """The largest ceiling admitted since the account was last idle: a lease that holds less serves nobody."""
+        self.used_at = now
         self.refused_from = NEVER
         self.refused_until = 0
         self.asked = 0
@@ -105,20 +112,33 @@ class Lease:
     def quiet(self) -> bool:
         """Nothing here that a sync would have to carry or a caller could use."""
         return not (
-            self.free or self.held or self.charged or self.recent or self.asked or self.waiting or self.unbooked
+            self.free
+            or self.held
+            or self.charged
+            or self.recent
+            or self.asked
+            or self.waiting
+            or self.unbooked
+            or self.refused_from != NEVER
         )
 
     def decay(self, now: int) -> None:
-        """Halve `recent` for each second gone by."""
+        """Halve `recent` for each second gone by; an idle account likes nothing."""
+        if now - self.used_at >= IDLE_MICROSECONDS:
+            self.recent = self.usual = 0
         seconds = (now - self.decayed_at) // MICROSECONDS
         if seconds > 0:
             self.recent >>= min(seconds, 62)
             self.decayed_at += seconds * MICROSECONDS
 
+    def likes(self) -> int:
+        """About two seconds' worth of the recent rate, and at least one call while there is any."""
+        return max(self.recent, self.usual)
+
     def give_up(self, now: int, *, closing: bool) -> None:
         """All that is not held or charged, but for what may still be spent until the reply."""
         keep_nothing = closing or self.short or now >= self.deadline
-        reserve = 0 if keep_nothing else min(self.free, self.recent // RESERVE_DIVISOR)
+        reserve = 0 if keep_nothing else min(self.free, max(self.recent // RESERVE_DIVISOR, self.usual))
         plan_free = self.free - self.addon_free
         self.free = reserve
         self.addon_free = max(0, reserve - plan_free)
