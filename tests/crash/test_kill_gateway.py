@@ -27,6 +27,10 @@ from farebox.testing.upstream import Behaviour, StubUpstream
 
 KILLS = int(os.environ.get("FAREBOX_KILLS", "50"))
 CONSOLE_KILLED_EVERY = 5
+STARTING_SHARE = 0.2
+DEAD_FOR_LONG_SHARE = 0.08
+IN_LOADING_SHARE = 0.7
+LEASE_SECONDS = 2.0
 CLIENTS = 8
 HOLD_BYTES = 4_096
 STREAM_BYTES = 40_000
@@ -172,9 +176,8 @@ def test_every_answered_call_is_booked_once_and_nothing_over_whatever_kill_9_hit
         clients = load.start()
         for kill in range(KILLS):
             _kill(farebox, rng)
-            if kill % CONSOLE_KILLED_EVERY == 0 and farebox.console.is_running:
-                farebox.console.kill()
-                farebox.console.launch()
+            if kill % CONSOLE_KILLED_EVERY == 0:
+                _kill_console(farebox, rng)
             base = TIGHT_BASE + TIGHT_RAISE * (kill + 1)
             allowances.append((time.time_ns() // 1_000 - CLOCK_MARGIN, base * 1_000))
             farebox.set_base("tight", base)
@@ -196,14 +199,35 @@ def test_every_answered_call_is_booked_once_and_nothing_over_whatever_kill_9_hit
 
 
 def _kill(farebox: RunningFarebox, rng: random.Random) -> None:
-    """Now and then in the middle of starting, or of taking over from the one before; else under load."""
-    if rng.random() < 0.2:
+    """Under load; now and then in the middle of starting, or of taking over from the one before.
+
+    Now and then it stays dead for longer than its leases, so that what was lent to it is booked as unaccounted first.
+    """
+    if rng.random() < STARTING_SHARE:
         time.sleep(rng.uniform(0, 0.6))
     else:
         farebox.gateway.wait_until_well()
         time.sleep(rng.uniform(0, 0.8))
     farebox.gateway.kill()
+    if rng.random() < DEAD_FOR_LONG_SHARE:
+        time.sleep(LEASE_SECONDS + 0.2)
     farebox.gateway.launch()
+
+
+def _kill_console(farebox: RunningFarebox, rng: random.Random) -> None:
+    """At a random moment, or as soon as anything was written into usage: between two steps of a load, if it has two."""
+    log = farebox.data / "usage.duckdb.wal"
+    if rng.random() < IN_LOADING_SHARE and farebox.console.answers():
+        before = _size(log)
+        deadline = time.monotonic() + 2
+        while _size(log) == before and time.monotonic() < deadline:
+            pass  # a load takes some milliseconds: sleeping would miss its middle
+    farebox.console.kill()
+    farebox.console.launch()
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else -1
 
 
 def _wait_for_the_end(farebox: RunningFarebox) -> None:
