@@ -96,3 +96,12 @@ def test_the_tests_run_on_the_built_wheel() -> None:
         pytest.skip("the source tree is on the path; `make test` installs the wheel")
     assert "site-packages" in installed.parts
     assert installed.parent.joinpath("py.typed").exists()
+
+
+def test_the_tests_that_the_guarantees_name_exist() -> None:
+    page = ROOT.joinpath("docs/guarantees.md").read_text(encoding="utf-8")
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.joinpath("tests").rglob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert len(named) > 15
+    assert not [name for name in sorted(named) if f"def {name}(" not in tests]
+    assert not [path for path in re.findall(r"`(tests/[\w/]+\.py)`", page) if not ROOT.joinpath(path).is_file()]
