@@ -181,6 +181,37 @@ def test_a_body_in_many_pieces_to_a_slow_upstream_arrives_in_order(
     assert upstream.requests[0].body == body
 
 
+def test_an_upstream_that_takes_a_large_body_and_never_answers_is_given_up(
+    make_gateway: GatewayMaker, upstream: StubUpstream
+) -> None:
+    gateway = make_gateway(card="zoho-crm", answer_seconds=0.3, body_idle_seconds=5, stream_buffer_bytes=16 * 1024)
+    upstream.default = Behaviour(never_answer=True, slow_read_bytes_per_second=10 * MIB)
+    body = b'{"data":[{"a":"' + b"x" * 900_000 + b'"}]}'
+    caller = gateway.caller()
+    assert caller.ask("POST", "/crm/v8/Leads", body=body).status == 504
+    caller = gateway.caller()
+    assert caller.ask("PUT", "/crm/v8/files", body=bytes(2 * MIB)).status == 504
+
+
+def test_an_upstream_that_takes_nothing_of_a_body_is_given_up(
+    make_gateway: GatewayMaker, upstream: StubUpstream
+) -> None:
+    gateway = make_gateway(body_idle_seconds=0.3, answer_seconds=30)
+    upstream.default = Behaviour(read_body=False, never_answer=True, delay_seconds=3)
+    caller = gateway.caller().say(f"PUT / HTTP/1.1\r\nHost: g\r\nContent-Length: {GIB}\r\n\r\n")
+    piece = bytes(64 * 1024)
+
+    def fill() -> None:
+        try:
+            while True:
+                caller.socket.sendall(piece)
+        except OSError:
+            return
+
+    threading.Thread(target=fill, daemon=True).start()
+    assert gateway.entry().reason == "upstream_timeout"
+
+
 def test_a_broken_request_body_breaks_an_answer_that_has_begun(
     make_gateway: GatewayMaker, upstream: StubUpstream
 ) -> None:

@@ -118,6 +118,7 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
         "_parsing",
         "_pending",
         "_pending_bytes",
+        "_piece",
         "_progress",
         "_quiet",
         "_read_pauses",
@@ -141,6 +142,7 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
         self._head_done = False
         self._progress = False
         self._quiet = 0
+        self._piece = 0
         self._parsing: ClientCall | None = None
         self._calls: deque[ClientCall] = deque()
         self._begun: ClientCall | None = None
@@ -242,10 +244,17 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
     def on_headers_complete(self) -> None:
         """A head is whole."""
         self._head_done = self._progress = True
-        self._check_bounds()
+        site = self._site
+        # The exact sum is made only when the bytes read so far could be above a bound (1 us per call).
+        if (
+            self._quiet + self._piece > site.header_bytes_max
+            or len(self._fields) > site.header_fields_max
+            or len(self._target) > site.target_bytes_max
+        ):
+            self._check_bounds()
         parser = self._parser
         head = request_head(parser.get_method(), self._target, parser.get_http_version(), self._fields)
-        self._parsing = self._site.open(self, head)
+        self._parsing = site.open(self, head)
         self._calls.append(self._parsing)
         self._last = not head.keep_alive
 
@@ -289,6 +298,7 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
 
     def _feed_piece(self, data: bytes) -> None:
         self._progress = False
+        self._piece = len(data)
         try:
             while True:
                 try:

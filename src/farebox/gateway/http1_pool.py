@@ -115,7 +115,7 @@ class UpstreamPool:
             return
         connection.idle_since = self._loop.time()
         self._idle.append(connection)
-        self.waits.upstream_idle.start(connection)
+        connection.await_use()
 
     def lost(self, connection: UpstreamConnection) -> None:
         """A connection is closed; safe to repeat."""

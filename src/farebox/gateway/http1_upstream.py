@@ -113,6 +113,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_pool",
         "_progress",
         "_quiet",
+        "_wait",
         "_waits",
         "call",
         "idle_since",
@@ -124,6 +125,7 @@ class UpstreamConnection(asyncio.Protocol):
     def __init__(self, pool: Owner) -> None:
         self._pool = pool
         self._waits = pool.waits
+        self._wait: TimeoutClass | None = None
         self._header_bytes_max = pool.header_bytes_max
         self._parser = httptools.HttpResponseParser(self)
         self.transport: asyncio.Transport | None = None
@@ -166,7 +168,6 @@ class UpstreamConnection(asyncio.Protocol):
         head = self._head
         if head is not None:
             self._head = None
-            self._waits.upstream_answer.stop(self)
             call.answer_began(head)
         if self._chunks:
             chunks, self._chunks = self._chunks, []
@@ -179,7 +180,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(MALFORMED, failure)
         elif self._answer is not None:
             if not self._paused:
-                self._waits.upstream_body.start(self)
+                self._wait_for(self._waits.upstream_body)
             if head is not None:
                 call.answer_waits()
 
@@ -194,8 +195,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is over."""
         self.transport = None
-        self._stop_waiting()
-        self._waits.upstream_idle.stop(self)
+        self._wait_for(None)
         self._pool.lost(self)
         if self.call is not None:
             self._fail(LOST, "the upstream reset the connection" if exc else "the upstream closed the connection")
@@ -203,19 +203,28 @@ class UpstreamConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The upstream reads slower than we write."""
         self.write_paused = True
-        self._waits.upstream_body.start(self)
+        self._wait_for(self._waits.upstream_body)
         if self.call is not None:
             self.call.upstream_paused()
 
     def resume_writing(self) -> None:
         """The upstream caught up."""
         self.write_paused = False
-        self._waits.upstream_body.stop(self)
-        if self.call is not None:
-            self.call.upstream_resumed()
+        self._wait_for(None)
+        call = self.call
+        if call is None:
+            return
+        call.upstream_resumed()
+        if self.call is not call or self.write_paused:
+            return
+        if self._answer is not None and not self._paused:
+            self._wait_for(self._waits.upstream_body)
+        elif call.request_sent():
+            self.await_answer()
 
     def timed_out(self, wait: TimeoutClass) -> None:
         """A wait took too long."""
+        self._wait = None
         if self.call is None:
             self.close()
         else:
@@ -305,7 +314,6 @@ class UpstreamConnection(asyncio.Protocol):
         call, answer = self.call, self._answer
         assert call is not None
         assert answer is not None
-        self._stop_waiting()
         reusable = answer.keep_alive and not self._doubt and not self.write_paused
         if call.is_head and reusable:  # the parser still waits for the body that a GET would have brought
             self._parser = httptools.HttpResponseParser(self)
@@ -322,9 +330,13 @@ class UpstreamConnection(asyncio.Protocol):
         if call is not None:
             call.answer_failed(why, reason)
 
-    def _stop_waiting(self) -> None:
-        self._waits.upstream_answer.stop(self)
-        self._waits.upstream_body.stop(self)
+    def _wait_for(self, wait: TimeoutClass | None) -> None:
+        """One wait at a time: it replaces the one that runs."""
+        if self._wait is not None and self._wait is not wait:
+            self._wait.stop(self)
+        self._wait = wait
+        if wait is not None:
+            wait.start(self)
 
     # -- for calls and the pool -------------------------------------------------------------------------------------
 
@@ -335,7 +347,6 @@ class UpstreamConnection(asyncio.Protocol):
 
     def carry(self, call: UpstreamCall) -> None:
         """From now on this connection is the call's."""
-        self._waits.upstream_idle.stop(self)
         self.call = call
 
     def send(self, data: bytes) -> None:
@@ -346,27 +357,30 @@ class UpstreamConnection(asyncio.Protocol):
     def await_answer(self) -> None:
         """The request is whole: the answer's time runs."""
         if self._answer is None:
-            self._waits.upstream_answer.start(self)
+            self._wait_for(self._waits.upstream_answer)
+
+    def await_use(self) -> None:
+        """Idle from now on."""
+        self._wait_for(self._waits.upstream_idle)
 
     def pause(self) -> None:
         """Read no more for now."""
         if not self._paused and self.transport is not None:
             self._paused = True
             self.transport.pause_reading()
-            self._waits.upstream_body.stop(self)
+            self._wait_for(None)
 
     def resume(self) -> None:
         """Read on."""
         if self._paused and self.transport is not None and not self.transport.is_closing():
             self._paused = False
             self.transport.resume_reading()
-            self._waits.upstream_body.start(self)
+            self._wait_for(self._waits.upstream_body)
 
     def close(self) -> None:
         """End the connection at once, with whatever was on its way."""
         self.call = None
-        self._stop_waiting()
-        self._waits.upstream_idle.stop(self)
+        self._wait_for(None)
         self._pool.lost(self)
         if self.transport is not None:
             self.transport.abort()

@@ -59,6 +59,7 @@ class Call(Exchange):
         "entry",
         "function",
         "hold",
+        "hold_waits",
         "match",
         "method",
         "plane",
@@ -84,6 +85,7 @@ class Call(Exchange):
         self.account: Account | None = None
         self.quote: pricing.Quote | None = None
         self.hold: Hold | None = None
+        self.hold_waits = False
         self.pricing_body = False
         self.body_reserved = 0
         self.waiting_for: asyncio.Future[Any] | None = None
@@ -284,6 +286,7 @@ class Call(Exchange):
         ):
             self.answer_too_large()
         else:
+            self.hold_waits = True
             self.plane.waits.answer_hold.start(self)
 
     # -- charge and record ------------------------------------------------------------------------------------------
@@ -295,7 +298,8 @@ class Call(Exchange):
             return
         if self.recorded != NOTHING:
             return  # its record is on the way; `released` goes on
-        self.plane.waits.answer_hold.stop(self)
+        if self.hold_waits:
+            self.plane.waits.answer_hold.stop(self)
         answer, quote = self.answer, self.quote
         assert answer is not None
         assert quote is not None
@@ -316,7 +320,8 @@ class Call(Exchange):
         upstream, answer, quote = self.upstream, self.answer, self.quote
         assert answer is not None
         assert quote is not None
-        self.plane.waits.answer_hold.stop(self)
+        if self.hold_waits:
+            self.plane.waits.answer_hold.stop(self)
         if upstream is not None:
             upstream.pause()
         # A price that does not depend on the answer's content is known now: free statuses included.
@@ -350,7 +355,8 @@ class Call(Exchange):
         """The caller is gone: what reached the upstream is charged all the same."""
         self._give_up_waiting()
         self._unreserve_body()
-        self.plane.waits.answer_hold.stop(self)
+        if self.hold_waits:
+            self.plane.waits.answer_hold.stop(self)
         hold = self.hold
         if hold is None:
             return
@@ -369,7 +375,8 @@ class Call(Exchange):
         """Charge a call whose answer is not (wholly) known: by its status if one came, else its ceiling."""
         quote = self.quote
         assert quote is not None
-        self.plane.waits.answer_hold.stop(self)
+        if self.hold_waits:
+            self.plane.waits.answer_hold.stop(self)
         came = 0 if self.answer is None else self.answer.status
         duration = self._duration()
         charge = pricing.charge(quote, pricing.Answer(came, None, duration))
