@@ -104,10 +104,11 @@ async def run(
     """Take calls until `stop` is set or SIGTERM or SIGINT comes; returns when everything is given back.
 
     `listener`: an inherited listening socket; without one, `gateway.listen` is bound here. `heartbeat`: a pipe to write
-    a byte to every second. Raises FareboxErrors for what keeps it from starting.
+    a byte to every second. Raises FareboxErrors for what keeps it from starting, and what made it stop by itself (a
+    broken quota protocol, a bug): whoever started it then starts a fresh incarnation.
     """
-    worker = Worker(parts, listener or listen(parts.config.gateway.listen), heartbeat)
     stop = stop or asyncio.Event()
+    worker = Worker(parts, listener or listen(parts.config.gateway.listen), heartbeat, stop=stop)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread: whoever runs us sets `stop`
@@ -118,13 +119,18 @@ async def run(
         await stop.wait()
     finally:
         await worker.stop()
+    if worker.fault is not None:
+        raise worker.fault
 
 
 class Worker:
     """The running parts of one worker."""
 
-    def __init__(self, parts: Parts, listener: socket.socket, heartbeat: int | None) -> None:
+    def __init__(self, parts: Parts, listener: socket.socket, heartbeat: int | None, *, stop: asyncio.Event) -> None:
         self._parts = parts
+        self._stop_asked = stop
+        self.fault: BaseException | None = None
+        """What made it ask to be stopped."""
         self._listener = listener
         self._heartbeat = heartbeat
         self._beaten_at = 0.0
@@ -291,7 +297,8 @@ class Worker:
     def _fault(self, error: BaseException) -> None:
         """The quota protocol was broken, a bug: stop and let a fresh incarnation take over."""
         _log.error("gateway.fault", message=str(error))
-        os.kill(os.getpid(), signal.SIGTERM)
+        self.fault = error
+        self._stop_asked.set()
 
 
 def boottime() -> int:
