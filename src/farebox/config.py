@@ -183,6 +183,14 @@ def host_port(address: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
 
 
+def url_of(address: str, *, port: int | None = None) -> str:
+    """How people on this machine type an Address: a wildcard becomes loopback. `port`: the one taken, when it was 0."""
+    host, configured = host_port(address)
+    host = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
+    port = configured if port is None else port
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def _with_environment(table: dict[str, Any], environment: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
     merged: dict[str, Any] = {**table}
     known = {"FAREBOX_DATA": ("", "data")}

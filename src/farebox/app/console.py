@@ -13,7 +13,7 @@ import uvicorn
 from farebox import config
 from farebox.app import JOURNAL_FOLDER, LOGINS_FILE, QUOTA_FILE, USAGE_FILE
 from farebox.app.cards import card_loader
-from farebox.config import host_port
+from farebox.config import host_port, url_of
 from farebox.console.app import create_app
 from farebox.console.auth import Logins
 from farebox.console.directory import DirectoryOrgs
@@ -52,7 +52,7 @@ def serve_console(settings: config.Config) -> None:
         ingest = Ingest(shipper=shipper, usage=usage, history_days=settings.console.history_days, clock=now)
         ingest.start()
         stack.callback(ingest.stop)
-        url = settings.console.public_url or _url(settings.console.listen, listener)
+        url = settings.console.public_url or url_of(settings.console.listen, port=listener.getsockname()[1])
         app = create_app(
             orgs=orgs,
             card_of=load_card,
@@ -62,10 +62,12 @@ def serve_console(settings: config.Config) -> None:
             clock=now,
             logins=logins,
             signing_keys=signing_keys(settings.data),
-            gateway_url=_url(settings.gateway.listen, None),
+            gateway_url=url_of(settings.gateway.listen),
             public_url=url,
             session_hours=settings.console.session_hours,
-            local_token=write_local_access(settings.data, _url(settings.console.listen, listener)).token,
+            local_token=write_local_access(
+                settings.data, url_of(settings.console.listen, port=listener.getsockname()[1])
+            ).token,
         )
         server = _Server(app)
         server.on_stopping = app.state.live.stop
@@ -141,13 +143,3 @@ def _listener(address: str) -> socket:
         ) from error
     listener.listen(BACKLOG)
     return listener
-
-
-def _url(address: str, listener: socket | None) -> str:
-    """The address as people type it: a wildcard becomes loopback, port 0 the port that was taken."""
-    host, port = host_port(address)
-    if listener is not None:
-        port = listener.getsockname()[1]
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-        host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
-from farebox.domain.cards_routes import shape_of
+from farebox.domain.cards_routes import is_version, shape_of
 from farebox.errors import CardInvalidError
 
 METHODS: Final = ("get", "head", "post", "put", "patch", "delete", "options")
@@ -128,7 +128,9 @@ class _Import:
         template = _template(plain.partition("#")[0])
         said = operation.get("operationId")
         tags = operation.get("tags")
-        literal = next((part for part in template.split("/") if part and not part.startswith("{")), "")
+        literal = next(
+            (part for part in path.split("/") if part and not part.startswith("{") and not is_version(part)), ""
+        )
         return _Row(
             name=_slug(said if isinstance(said, str) else f"{method}{plain}") or method,
             title=_words(operation.get("summary")) or f"{method.upper()} {path}",
