@@ -58,12 +58,17 @@ def test_is_502_and_the_connection_is_not_used_again(gateway: Gateway, upstream:
     assert gateway.entry().reason == "upstream_failed"
 
 
-def test_bytes_after_a_whole_answer_are_not_the_next_answer(gateway: Gateway, upstream: StubUpstream) -> None:
-    smuggled = OK + b"Content-Length: 1\r\n\r\na" + OK + b"Content-Length: 6\r\n\r\nforged"
-    upstream.answer("/bad", Behaviour(interim=smuggled, raw=b""))
+@pytest.mark.parametrize("extra", [OK + b"Content-Length: 6\r\n\r\nforged", b"HTT", b"x"])
+def test_bytes_after_a_whole_answer_are_not_the_next_answer(
+    gateway: Gateway, upstream: StubUpstream, extra: bytes
+) -> None:
+    smuggled = OK + b"Content-Length: 1\r\n\r\na" + extra
+    upstream.answer("/bad", Behaviour(interim=smuggled, never_answer=True))
     caller = gateway.caller()
     assert caller.ask("GET", "/bad").body == b"a"
-    assert caller.ask("GET", "/good").body == b"{}"
+    answer = caller.ask("POST", "/good", body=b"x")  # what is tried only once
+    assert (answer.status, answer.body) == (200, b"{}")
+    assert upstream.requests[0].connection != upstream.requests[1].connection
 
 
 def test_an_answer_framed_by_the_end_of_the_connection_is_whole_there(gateway: Gateway, upstream: StubUpstream) -> None:
@@ -146,6 +151,15 @@ def test_a_fresh_connection_that_fails_is_not_tried_again(gateway: Gateway, upst
     upstream.answer("/stale", Behaviour(raw=b""), Behaviour())
     assert gateway.caller().ask("GET", "/stale").status == 502
     assert len(upstream.requests) == 1
+
+
+def test_a_post_does_not_go_out_on_a_connection_that_idled_for_long(
+    make_gateway: GatewayMaker, upstream: StubUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farebox.gateway.http1_pool.REUSE_SECONDS", -1.0)
+    caller = make_gateway(upstream_connections_max=1).caller()
+    assert [caller.ask(method).status for method in ("GET", "GET", "POST", "GET")] == [200] * 4
+    assert [request.connection for request in upstream.requests] == [1, 1, 2, 2]
 
 
 def test_an_upstream_that_restarts_is_found_again(gateway: Gateway, upstream: StubUpstream) -> None:
