@@ -101,7 +101,7 @@ class Call(Exchange):
         """The call's turn has come: find out what it is and who calls."""
         self.begun_at = time.monotonic_ns()
         head = self.head
-        self.match = self.route.card.match(self.method, head.path, head.query)
+        self.match = self.route.matches.of(self.method, head.path, head.query)
         if self.match.operation.kind is Kind.OPEN:
             self._pass_through()
             return

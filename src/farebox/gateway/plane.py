@@ -12,7 +12,7 @@ from itertools import count
 from typing import Final, Protocol
 
 from farebox.config import GatewayConfig
-from farebox.domain.cards import CompiledCard
+from farebox.domain.cards import CompiledCard, Match
 from farebox.errors import JournalError
 from farebox.gateway.date import DateLine
 from farebox.gateway.http1_client import ClientCall, ClientConnection
@@ -30,6 +30,9 @@ from farebox.quota.leases import LeaseBook
 
 SALT_BYTES: Final = 16
 COUNTERS: Final = 1 << 32
+MATCHES_MAX: Final = 2_048
+MATCH_CHARS_MAX: Final = 512
+"""Targets remembered per upstream, and the longest of them: 1 MiB and their matches."""
 
 
 class Journal(Protocol):
@@ -53,6 +56,29 @@ class Journal(Protocol):
         ...
 
 
+class Matches:
+    """A card's matching, remembering what it said: most calls repeat a path, and walking the tree costs 3 us of 60."""
+
+    __slots__ = ("_card", "_known")
+
+    def __init__(self, card: CompiledCard) -> None:
+        self._card = card
+        self._known: dict[tuple[str, str, str], Match] = {}
+
+    def of(self, method: str, path: str, query: str) -> Match:
+        """`CompiledCard.match`, the same in every respect."""
+        call = (method, path, query)
+        match = self._known.get(call)
+        if match is None:
+            match = self._card.match(method, path, query)
+            if len(path) + len(query) > MATCH_CHARS_MAX:
+                return match
+            if len(self._known) >= MATCHES_MAX:  # paths with ids in them: begin again, rather than keep what is old
+                self._known.clear()
+            self._known[call] = match
+        return match
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """An upstream as calls meet it."""
@@ -60,6 +86,7 @@ class Route:
     name: str
     paths: tuple[str, ...]
     card: CompiledCard
+    matches: Matches
     pool: UpstreamPool
     identifier: Identifier
     standing: Standing

@@ -34,7 +34,7 @@ from farebox.gateway.identify import Identifier
 from farebox.gateway.introspect import TokenBook
 from farebox.gateway.listening import BACKLOG, listen
 from farebox.gateway.meter import Call
-from farebox.gateway.plane import Plane, Route
+from farebox.gateway.plane import Matches, Plane, Route
 from farebox.gateway.standing import Standing
 from farebox.gateway.waits import Waits
 from farebox.journal.position import Position
@@ -253,6 +253,7 @@ class Worker:
             name=upstream.name,
             paths=upstream.paths,
             card=card,
+            matches=Matches(card),
             pool=self._pool(urlsplit(upstream.url).netloc),
             identifier=Identifier(
                 upstream=upstream.name,
