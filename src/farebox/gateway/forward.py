@@ -1,9 +1,7 @@
-"""Forwarding: one request to an upstream and its answer back, streamed, with the framing made here.
+"""Forwarding one request and its answer, streamed. Long because both directions share every end they can come to.
 
 An `Exchange` knows HTTP and nothing of credits: what is to happen before a request goes out, and before an answer does,
 is for whoever derives from it (`meter.Call`, `local.LocalAnswer`).
-
-Over 300 lines because the two directions of one exchange share every end they can come to.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A caller's connection: bytes in, calls in order, answers out in the same order.
+"""A caller's connection: bytes in, calls in order, answers out in order. Long because its state is one thing.
 
 One call of a connection is under way at a time; what a caller sends meanwhile waits, bounded, as it came. Which calls
 are made of what was read is the affair of `Calls.open`; this file knows bytes, order and patience.

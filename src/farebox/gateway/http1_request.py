@@ -79,7 +79,7 @@ class RequestHead:
         self.via = b""
 
 
-def request_head(  # noqa: C901, PLR0912, PLR0915 - one branch per field that means something; a table of functions costs 2 us
+def request_head(  # noqa: C901, PLR0912, PLR0915 - long: one branch per field that means something; a table of functions costs 2 us
     method: bytes, target: bytes, version: str, fields: Fields
 ) -> RequestHead:
     """The accepted head; raises HeadError (400, 501) for one that is not."""

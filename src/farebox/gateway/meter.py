@@ -1,10 +1,10 @@
-"""The way of one call: identify, price, admit, forward, charge, record, answer.
+"""The way of one call. Long because it is all stages in order: identify, price, admit, forward, charge, record, answer.
 
     begin -> identified -> priced -> admitted -> (forward) -> answer_whole | answer_too_large | failed | cut_off
                                                                  charge, record -> released -> answer
 
 What is charged: nothing before the first byte went to the upstream; after it everything, whatever follows (G6, G2). An
-answer leaves only once its record is on disk. Over 300 lines because these are the stages of one thing, in order.
+answer leaves only once its record is on disk.
 """
 
 from __future__ import annotations
