@@ -5,6 +5,7 @@ FAREBOX_KILLS (50) is the number of kills, FAREBOX_SEED replays a run's choices 
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
@@ -30,12 +31,13 @@ CONSOLE_KILLED_EVERY = 5
 STARTING_SHARE = 0.2
 DEAD_FOR_LONG_SHARE = 0.08
 IN_LOADING_SHARE = 0.7
+LATE_SHARE = 0.3
 LEASE_SECONDS = 2.0
 CLIENTS = 8
 HOLD_BYTES = 4_096
 STREAM_BYTES = 40_000
 TIGHT_BASE = 120
-TIGHT_RAISE = 8
+TIGHT_RAISE = 60
 CLOCK_MARGIN = 100_000
 """Microseconds by which the wall clock here and the quota store's, which is slewed to it, may differ."""
 
@@ -144,6 +146,37 @@ class Load:
             self.answered.append(Answered(target, org, user, answer.status, charged, size > HOLD_BYTES))
 
 
+class Tight:
+    """An org that has always spent nearly everything; remembers which allowance may have been in force since when."""
+
+    def __init__(self, farebox: RunningFarebox) -> None:
+        self._farebox = farebox
+        self._base = TIGHT_BASE
+        self.allowances = [(0, TIGHT_BASE * 1_000)]
+
+    def raise_allowance(self) -> None:
+        """A little more, which callers are waiting for."""
+        self._base += TIGHT_RAISE
+        self.allowances.append((time.time_ns() // 1_000 - CLOCK_MARGIN, self._base * 1_000))
+        self._farebox.set_base("tight", self._base)
+
+
+class Late:
+    """Keeps a dead gateway's journal from being taken over, as a process that hangs on to its lock would."""
+
+    def __init__(self) -> None:
+        self._lock: int | None = None
+
+    def keep_from_adoption(self, path: Path) -> None:
+        self._lock = os.open(path, os.O_RDWR)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = None
+
+
 @pytest.fixture
 def upstream() -> Iterator[StubUpstream]:
     with StubUpstream(keep_bodies=False) as upstream:
@@ -170,17 +203,15 @@ def test_every_answered_call_is_booked_once_and_nothing_over_whatever_kill_9_hit
         card=str(card),
         gateway={"answer_hold_bytes": HOLD_BYTES, "journal_segment_bytes": 256 * 1024},
     )
-    allowances = [(0, TIGHT_BASE * 1_000)]
+    tight, late = Tight(farebox), Late()
     with farebox:
         load = Load(farebox, seed)
         clients = load.start()
         for kill in range(KILLS):
-            _kill(farebox, rng)
+            _kill(farebox, tight, late, rng)
             if kill % CONSOLE_KILLED_EVERY == 0:
                 _kill_console(farebox, rng)
-            base = TIGHT_BASE + TIGHT_RAISE * (kill + 1)
-            allowances.append((time.time_ns() // 1_000 - CLOCK_MARGIN, base * 1_000))
-            farebox.set_base("tight", base)
+        late.release()
         time.sleep(rng.uniform(0.1, 0.5))
         load.ended.set()
         for client in clients:
@@ -194,21 +225,29 @@ def test_every_answered_call_is_booked_once_and_nothing_over_whatever_kill_9_hit
         f"{len(upstream.requests)} reached the upstream, {len(books.entries)} entries"
     )
     _judge(books, load, reached, farebox.data)
-    assert books.over(Account("tight", "api", "api"), allowances) == []
+    assert books.over(Account("tight", "api", "api"), tight.allowances) == []
     assert books.over(Account("acme", "api", "api"), [(0, 10_000_000_000)]) == []
 
 
-def _kill(farebox: RunningFarebox, rng: random.Random) -> None:
+def _kill(farebox: RunningFarebox, tight: Tight, late: Late, rng: random.Random) -> None:
     """Under load; now and then in the middle of starting, or of taking over from the one before.
 
-    Now and then it stays dead for longer than its leases, so that what was lent to it is booked as unaccounted first.
+    Shortly before, the tight org gets more: what is spent of it may not be settled yet. Now and then the gateway stays
+    dead for longer than its leases, so that what was lent to it is booked as unaccounted first, or its journal cannot
+    be taken over before the next one is dead: until then what it spent and did not settle must count as lent.
     """
     if rng.random() < STARTING_SHARE:
+        tight.raise_allowance()
         time.sleep(rng.uniform(0, 0.6))
     else:
         farebox.gateway.wait_until_well()
+        time.sleep(rng.uniform(0, 0.2))
+        tight.raise_allowance()
         time.sleep(rng.uniform(0, 0.8))
     farebox.gateway.kill()
+    late.release()
+    if rng.random() < LATE_SHARE:
+        late.keep_from_adoption(max(farebox.data.glob("journal/*/lock")))
     if rng.random() < DEAD_FOR_LONG_SHARE:
         time.sleep(LEASE_SECONDS + 0.2)
     farebox.gateway.launch()
@@ -251,6 +290,7 @@ def _judge(books: Books, load: Load, reached: set[bytes], data: Path) -> None:
         if row.kind == CHARGE:
             assert row.target_hash in reached, f"charged and never reached the upstream: {row}"
             assert row.credits <= row.quote
+    unclosed = 0
     for call in load.answered:
         hashed = hash_of(data, call.target)
         assert charges.get(hashed) == [call.charged], f"{call} is in usage as {charges.get(hashed)}"
@@ -258,6 +298,8 @@ def _judge(books: Books, load: Load, reached: set[bytes], data: Path) -> None:
             assert totals[hashed] == call.charged, f"{call} costs {totals[hashed]}"
         elif call.target.startswith("/missing"):
             assert totals[hashed] in (1_000, 5_000), f"{call} costs {totals[hashed]}: its ceiling, or closed"
+            unclosed += totals[hashed] == 5_000
+    assert unclosed <= KILLS * CLIENTS, "only what a kill cut off may stay at its ceiling"
     assert len(load.answered) > KILLS * 10
     assert load.refused > 0
     assert load.cut > 0
