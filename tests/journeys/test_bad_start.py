@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import duckdb
 import pytest
 
+from farebox.testing.screen import signed_in
 from farebox.testing.system import ChildProcess, RunningFarebox, until
 from farebox.testing.upstream import StubUpstream
 
@@ -174,8 +175,13 @@ def test_a_journal_of_a_newer_format_stops_only_its_own_loading_visibly_and_is_l
             assert ben.get("/").status_code == 200
         until(lambda: farebox.ask_console("usage", "acme")["calls"] == 1, what="the other journal is loaded")
         assert segment.exists()
+        assert str(segment.parent) in farebox.ask_console("usage", "acme")["problem"]
+        assert str(segment.parent) in farebox.console.log
+        with signed_in(farebox, "acme") as person:
+            assert str(segment.parent) in person.get("/").text
         segment.write_bytes(kept)
         until(lambda: farebox.ask_console("usage", "acme")["calls"] == CALLS + 1, what="the restored journal is loaded")
+        until(lambda: not farebox.ask_console("usage", "acme")["problem"], what="nothing hinders loading any more")
 
 
 def test_a_quota_file_of_rubbish_refuses_calls_in_clear_words_until_it_is_restored(
