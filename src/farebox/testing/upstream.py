@@ -28,7 +28,7 @@ class Behaviour:
     """What happens to a request.
 
     `raw` is sent as it is instead of status, fields and body. `reset_after`: so many bytes of the answer, then a reset;
-    -1: never reset. `close_after`: the connection ends after the answer. `stream_bytes`: a body of so many zero bytes is
+    -1: never reset. `close_after`: the connection ends after it. `stream_bytes`: a body of so many zero bytes is
     made on the fly after the head, `chunked` or with a Content-Length.
     """
 
