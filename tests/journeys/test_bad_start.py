@@ -176,7 +176,7 @@ def test_a_journal_of_a_newer_format_stops_only_its_own_loading_visibly_and_is_l
         until(lambda: farebox.ask_console("usage", "acme")["calls"] == 1, what="the other journal is loaded")
         assert segment.exists()
         assert str(segment.parent) in farebox.ask_console("usage", "acme")["problem"]
-        assert str(segment.parent) in farebox.console.log
+        until(lambda: str(segment.parent) in farebox.console.log, what="the log says what hinders loading")
         with signed_in(farebox, "acme") as person:
             assert str(segment.parent) in person.get("/").text
         segment.write_bytes(kept)
