@@ -40,7 +40,7 @@ def test_the_sentence_says_used_total_share_calls_and_what_returns_within_the_ho
 
 def test_the_total_is_made_before_the_readers_eyes_with_licences_not_user_rows(served: World) -> None:
     page = text_of(served)
-    assert "50,000 base, plan standard + 10 licences × 250 per licence = 52,500 total" in page
+    assert "50,000 base, plan Standard + 10 licences × 250 per licence = 52,500 total" in page
     assert "Licences are those purchased" in page
 
 
@@ -202,7 +202,7 @@ def test_who_names_no_account_gets_the_fullest_one(served: World) -> None:
 def test_how_credits_are_calculated_is_made_from_the_card_and_the_plan(served: World) -> None:
     page = text_of(served, PRICES)
     assert "Acme Fahrräder GmbH uses Zoho CRM, plan Standard" in page
-    assert "50,000 base, plan standard + 10 licences × 250 per licence = 52,500 total" in page
+    assert "50,000 base, plan Standard + 10 licences × 250 per licence = 52,500 total" in page
     assert "Every call costs 1 credit per call unless it is listed here" in page
     assert re.search(r"Convert Lead .*? 5 credits per call", page)
     assert re.search(r"Insert Records .*? 1 credit per 10 records, at most 10 credits", page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -15,6 +16,7 @@ from farebox.journal.shipper import Shipper
 from farebox.usage.port import UsageStore
 
 TRIM_SECONDS: Final = 3_600.0
+LOOK_SECONDS: Final = 1.0
 DAY_MICROSECONDS: Final = 24 * 3_600 * MICROSECONDS
 STOP_SECONDS_MAX: Final = 30.0
 """A load in the making may end; DuckDB's checkpoint comes after it."""
@@ -31,7 +33,7 @@ class Ingest:
         self._stop = threading.Event()
         self._threads = (
             threading.Thread(target=shipper.run, args=(self._stop,), name="usage-loader"),
-            threading.Thread(target=self._trim, name="usage-history"),
+            threading.Thread(target=self._tend, name="usage-history"),
         )
 
     def start(self) -> None:
@@ -52,10 +54,21 @@ class Ingest:
         problem = report.failure or "; ".join(report.stopped)
         return Loading(as_of=None if report.as_of is None else Instant(report.as_of), problem=problem)
 
-    def _trim(self) -> None:
+    def _tend(self) -> None:
+        """Log each new hindrance once; drop what is older than the history, once an hour."""
+        said, trimmed_at = "", 0.0
         while not self._stop.is_set():
-            try:
-                self._usage.drop_before(Instant(self._clock() - self._history))
-            except UsageUnavailableError as error:
-                structlog.get_logger().warning("usage_history_not_trimmed", reason=str(error))
-            self._stop.wait(TRIM_SECONDS)
+            problem = self.loading().problem
+            if problem != said:
+                said = problem
+                structlog.get_logger().warning("usage.hindered" if problem else "usage.goes_on", problem=problem)
+            if time.monotonic() - trimmed_at >= TRIM_SECONDS or not trimmed_at:
+                trimmed_at = time.monotonic()
+                self._trim()
+            self._stop.wait(LOOK_SECONDS)
+
+    def _trim(self) -> None:
+        try:
+            self._usage.drop_before(Instant(self._clock() - self._history))
+        except UsageUnavailableError as error:
+            structlog.get_logger().warning("usage.history_not_trimmed", reason=str(error))

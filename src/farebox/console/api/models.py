@@ -80,6 +80,7 @@ class Usage(BaseModel):
     by: str
     at: str = Field(description="the window is the 24 hours that end here")
     as_of: str | None
+    problem: str = Field(description="why part of the journal cannot be loaded; empty when all is well")
     calls: int
     millicredits: int
     refusals: int

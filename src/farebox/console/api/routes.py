@@ -123,6 +123,7 @@ def _usage(parts: Parts, place: Place, by: Dimension) -> models.Usage:
         by=by.value,
         at=text_of(reading.at),
         as_of=None if as_of is None else text_of(as_of),
+        problem=reading.loading.problem,
         calls=totals.calls,
         millicredits=totals.credits,
         refusals=totals.refusals,
