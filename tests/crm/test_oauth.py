@@ -8,6 +8,7 @@ import pytest
 
 from farebox.crm import tokens
 from farebox.crm.app import create_app
+from farebox.crm.organisations import UserSeed
 from farebox.crm.provision import Credentials, create_client, create_organisation
 from farebox.crm.store import Store
 from farebox.testing.crm import Caller, RunningCrm
@@ -247,3 +248,12 @@ def test_a_second_client_of_an_organisation_has_its_own_name(crm: RunningCrm, cr
     form = {"grant_type": "client_credentials", "client_id": made.client_id, "client_secret": made.client_secret}
     found = introspect(crm, ask_token(crm, **form)["access_token"]).json()
     assert (found["app"], found["user"]) == ("Warehouse sync", credentials.users[1].email)
+
+
+def test_an_access_token_given_when_seeding_lasts_until_it_is_revoked(crm: RunningCrm) -> None:
+    user = UserSeed(email="ada@zylker.example", last_name="Ada", access_token="1000.lasting")
+    crm.create_organisation(name="Lasting", users=[user])
+    headers = {"Authorization": "Zoho-oauthtoken 1000.lasting"}
+    assert httpx.get(f"{crm.url}/crm/v8/org", headers=headers).json()["org"][0]["company_name"] == "Lasting"
+    httpx.post(f"{crm.url}/oauth/v2/token/revoke", params={"token": "1000.lasting"}).raise_for_status()
+    assert httpx.get(f"{crm.url}/crm/v8/org", headers=headers).status_code == 401

@@ -68,5 +68,7 @@ def _say_where(path: Path, folder: Path) -> None:
             f"  {org['name']:14} {org['product']:6} {org['plan']:9} login {org['login']:28} password {org['password']}"
         )
     print(f"\nGateway {content['gateway_url']}   CRM API behind it {content['crm_url']}   all of this: {path}")
+    print(f"\nOne more call: curl -i -H 'X-Api-Key: {content['orgs'][0]['api_key']}' \\")
+    print(f"    '{content['gateway_url']}/crm/v8/Leads?fields=Last_Name,Company&per_page=3'")
     where = "" if folder == Path("farebox-data") else f" --data {folder}"
     print(f"Stop it with: farebox demo --stop{where}")

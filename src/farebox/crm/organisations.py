@@ -80,7 +80,10 @@ class User:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserSeed:
-    """A user to make. `status`: active, disabled or deleted. The first user of an organisation is its admin."""
+    """A user to make. `status`: active, disabled or deleted. The first user of an organisation is its admin.
+
+    `access_token` is one that lasts until revoked, for programs that cannot refresh; the original has none such.
+    """
 
     email: str
     first_name: str = ""
@@ -90,6 +93,7 @@ class UserSeed:
     admin: bool = False
     time_zone: str = "UTC"
     refresh_token: str | None = None
+    access_token: str | None = None
 
 
 @lru_cache(maxsize=64)

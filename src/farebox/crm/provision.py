@@ -106,7 +106,7 @@ def create_organisation(
                 client_secret=client_secret,
                 redirect_uri=redirect_uri,
             )
-            made = _issue_refresh_tokens(store, client.client_id, scopes.everything(product), ids, seeds)
+            made = _issue_tokens(store, client.client_id, scopes.everything(product), ids, seeds)
             if sample_records:
                 sample.fill(store, organisation, user_ids=tuple(ids), count=sample_records, seed=seed)
     except sqlite3.IntegrityError as error:
@@ -214,10 +214,15 @@ def _insert_users(db: sqlite3.Connection, organisation: Organisation, seeds: Seq
     return ids
 
 
-def _issue_refresh_tokens(
+def _issue_tokens(
     store: Store, client_id: str, scope: str, ids: Sequence[int], seeds: Sequence[UserSeed]
 ) -> tuple[UserCredentials, ...]:
-    """One refresh token for each active user."""
+    """One refresh token for each active user, and the lasting access tokens that were given."""
+    for user_id, each in zip(ids, seeds, strict=True):
+        if each.access_token is not None and each.status == "active":
+            tokens.issue_lasting_access_token(
+                store, client_id=client_id, user_id=user_id, scope=scope, value=each.access_token
+            )
     return tuple(
         UserCredentials(
             id=str(user_id),

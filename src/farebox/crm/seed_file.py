@@ -27,7 +27,9 @@ ORGANISATION_WORDS: dict[str, tuple[type, ...]] = {
     "unique_fields": (dict,),
 }
 USER_WORDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("email", "first_name", "last_name", "status", "time_zone", "refresh_token"), (str,)),
+    **dict.fromkeys(
+        ("email", "first_name", "last_name", "status", "time_zone", "refresh_token", "access_token"), (str,)
+    ),
     **dict.fromkeys(("confirmed", "admin"), (bool,)),
 }
 """What a seed file may say, and the types of the values."""

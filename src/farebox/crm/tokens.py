@@ -125,6 +125,11 @@ def issue_access_token(store: Store, *, client_id: str, user_id: int, scope: str
     return token
 
 
+def issue_lasting_access_token(store: Store, *, client_id: str, user_id: int, scope: str, value: str) -> None:
+    """Make `value` an access token until it is revoked: for programs of a test that cannot refresh one."""
+    _insert(store, value, kind="access", client_id=client_id, user_id=user_id, scope=scope)
+
+
 def find_grant(db: sqlite3.Connection, token: str, *, kind: str, at: int) -> Grant | None:
     """What the token stands for at `at`; None when unknown, expired, revoked or its user is not active."""
     row = db.execute(

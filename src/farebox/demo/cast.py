@@ -28,11 +28,15 @@ PEOPLE = (
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A user of an organisation; `refresh_token` lets programs sign in as them."""
+    """A user of an organisation. `refresh_token` lets programs sign in as them, `access_token` lasts.
+
+    The gateway sends the first person's `access_token` upstream in place of the organisation's Farebox key.
+    """
 
     name: str
     email: str
     refresh_token: str
+    access_token: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class Organisation:
                     "first_name": person.name.split()[0],
                     "last_name": person.name.split()[1],
                     "refresh_token": person.refresh_token,
+                    "access_token": person.access_token,
                 }
                 for person in self.people
             ],
@@ -92,13 +97,19 @@ def _organisation(
         Person(
             name=f"{first} {last}",
             email=f"{first.lower()}@{domain}",
-            refresh_token=f"1000.{secrets.token_hex(16)}.{secrets.token_hex(16)}",
+            refresh_token=_token(),
+            access_token=_token(),
         )
         for first, last in PEOPLE[:licences]
     )
     return Organisation(
         org, name, product, card, plan, licences, login=people[0].email, sample_records=records, people=people
     )
+
+
+def _token() -> str:
+    """A secret in the form of the API's own tokens."""
+    return f"1000.{secrets.token_hex(16)}.{secrets.token_hex(16)}"
 
 
 def enter(directory: Directory, organisation: Organisation, user_ids: Mapping[str, str]) -> str:
@@ -113,6 +124,8 @@ def enter(directory: Directory, organisation: Organisation, user_ids: Mapping[st
     )
     for person in organisation.people:
         directory.add_user(organisation.org, user_ids[person.email], name=person.name, email=person.email)
+    authorization = f"Zoho-oauthtoken {organisation.people[0].access_token}"
+    directory.set_upstream_credential(organisation.org, authorization=authorization)
     directory.add_app(organisation.org, organisation.client_id, name=APP)
     return directory.add_key(
         organisation.org, user=user_ids[organisation.login], app=organisation.client_id, label="demo"
