@@ -34,7 +34,7 @@ class Figures:
 
 def require() -> None:
     """Find out that the page can be read, before anything is started; DemoFailedError says what to install."""
-    _chromium()
+    chromium()
     try:
         from playwright.sync_api import sync_playwright  # noqa: PLC0415 - the demo without --check needs no browser
     except ImportError:
@@ -49,13 +49,14 @@ def require() -> None:
         ) from error
 
 
-def _chromium() -> str:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
+def chromium() -> str:
+    """The path of Chromium; DemoFailedError says what to install."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
         raise DemoFailedError(
             "--check reads the page in a browser: install Chromium (Debian: sudo apt-get install chromium)"
         )
-    return chromium
+    return path
 
 
 def dashboard_figures(console_url: str, *, login: str, password: str, until_sum: int) -> Figures:
@@ -63,9 +64,9 @@ def dashboard_figures(console_url: str, *, login: str, password: str, until_sum:
     from playwright.sync_api import Error, sync_playwright  # noqa: PLC0415 - as above
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=_chromium(), args=list(CHROMIUM_FLAGS))
+        browser = playwright.chromium.launch(executable_path=chromium(), args=list(CHROMIUM_FLAGS))
         try:
-            page = chromium.new_page()
+            page = browser.new_page()
             page.set_default_timeout(PAGE_MILLISECONDS_MAX)
             page.goto(f"{console_url}/sign-in?next={DASHBOARD}")
             page.fill("input[name=login]", login)
@@ -80,7 +81,7 @@ def dashboard_figures(console_url: str, *, login: str, password: str, until_sum:
                 )
             return _figures(page)
         finally:
-            chromium.close()
+            browser.close()
 
 
 def _figures(page: Any) -> Figures:  # noqa: ANN401 - Playwright is optional, and so are its types
