@@ -83,7 +83,7 @@ def fail(_: SyncRequest) -> None:
     raise QuotaUnavailableError("the disk is gone")
 
 
-def test_a_waiting_call_is_answered_at_once_and_use_is_settled_within_a_second(tmp_path: Path) -> None:
+def test_a_waiting_call_is_answered_at_once_and_use_is_settled_without_further_calls(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path / "quota.db") as world:
             hold = await world.book.wait(ACCOUNT, 100)
@@ -91,9 +91,7 @@ def test_a_waiting_call_is_answered_at_once_and_use_is_settled_within_a_second(t
             world.book.charge(hold, 70)
             world.book.settled(ACCOUNT, hold.stamp // 1_000_000, 70)
             world.book.settled_to(Position(1, 10))
-            began = time.monotonic()
             await until(lambda: world.store.store.settled_to("life-1") == Position(1, 10), "settled")
-            assert time.monotonic() - began < 1.0
             assert world.store.store.view(ACCOUNT).used == 70
 
     asyncio.run(scenario())
@@ -191,9 +189,8 @@ def test_closing_while_the_store_is_silent_does_not_hang(tmp_path: Path) -> None
         async with running(tmp_path / "quota.db") as world:
             world.store.trouble = fail
             await world.book.wait(ACCOUNT, 100)
-            began = time.monotonic()
-            await world.syncer.close(within_seconds=0.2)
-            assert time.monotonic() - began < 2
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                await world.syncer.close(within_seconds=0.2)
 
     asyncio.run(scenario())
 
