@@ -12,7 +12,6 @@ from farebox.testing.system import RunningFarebox, until
 from farebox.testing.upstream import StubUpstream
 
 CALLS = 100
-"""Far above what a call takes, far below what a call that waited for the console would take."""
 
 pytestmark = pytest.mark.slow
 
