@@ -118,7 +118,9 @@ async def test_calls_that_come_while_a_sync_is_under_way_share_the_next() -> Non
     assert isinstance(first.result(), Hold)
     assert desk.book.due_in() == 0
     desk.sync()
-    assert [type(future.result()) for future in later] == [Hold, Hold, Refusal]
+    assert [type(future.result()) for future in later[:2]] == [Hold, Hold]
+    desk.sync()  # the first one kept something spendable: the third is only refused where nothing was kept
+    assert isinstance(later[2].result(), Refusal)
 
 
 @in_a_loop
@@ -483,3 +485,22 @@ async def test_a_reply_that_answers_nothing_is_refused() -> None:
     desk.hold(1)
     with pytest.raises(QuotaProtocolError):
         desk.book.apply(SyncReply(7, T0, (), 0), 0, 0)
+
+
+@pytest.mark.parametrize(("total", "spent", "ceiling"), [(15, 3, 12), (100, 30, 60), (17, 5, 12), (5_000, 10, 4_985)])
+def test_a_call_that_fits_is_admitted_though_the_lease_held_a_part_of_what_it_needs(
+    total: int, spent: int, ceiling: int
+) -> None:
+    async def scenario() -> None:
+        desk = Desk(total=total)
+        desk.book.charge(desk.hold(spent), spent)
+        assert desk.book.admit(ACCOUNT, ceiling) is None
+        waiting = desk.book.wait(ACCOUNT, ceiling)
+        desk.sync()
+        assert not waiting.done() or isinstance(waiting.result(), Hold)
+        if not waiting.done():
+            assert desk.book.admit(ACCOUNT, ceiling) is None, "others are not refused meanwhile"
+            desk.sync()
+        assert isinstance(waiting.result(), Hold)
+
+    asyncio.run(scenario())

@@ -45,6 +45,8 @@ def quota_refusal(why: NotAdmitted, *, now: int) -> Refusal:
             ),
             details=details,
         )
+    lent = 0 if why.snapshot is None else why.snapshot.lent
+    held = f", {text_of(lent)} are held for calls in flight" if lent else ""
     when = "later"
     if why.retry_after is not None:
         returns = now + why.retry_after * MICROSECONDS
@@ -54,8 +56,9 @@ def quota_refusal(why: NotAdmitted, *, now: int) -> Refusal:
         status=429,
         code="CREDITS_EXHAUSTED",
         text=(
-            f"The allowance of {text_of(total)} credits in any 24 hours is used up: {text_of(used)} are used and this "
-            f"call may cost {text_of(why.ceiling)}. Enough credits return {when}; raise the allowance to go on sooner."
+            f"The allowance of {text_of(total)} credits in any 24 hours leaves no room: {text_of(used)} are used{held} "
+            f"and this call may cost {text_of(why.ceiling)}. Enough credits return {when}; raise the allowance to go on "
+            "sooner."
         ),
         retry_after=why.retry_after,
         details=details,

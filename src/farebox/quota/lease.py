@@ -78,7 +78,7 @@ class Lease:
     """What this gateway has of one account."""
 
     __slots__ = (
-        "account", "addon_free", "asked", "charged", "deadline", "decayed_at", "expires_at", "free", "held",
+        "account", "addon_free", "asked", "charged", "deadline", "decayed_at", "expires_at", "free", "held", "kept",
         "recent", "refused_from", "refused_until", "short", "snapshot", "synced_at", "unbooked", "used_at", "usual",
         "waiting",
     )  # fmt: skip
@@ -98,6 +98,8 @@ class Lease:
         self.recent = 0
         """Ceilings admitted, halved every second: about two seconds' worth of a steady rate."""
         self.decayed_at = now
+        self.kept = 0
+        """What the last sync kept spendable: a need that did not fit beside it is asked for again without it."""
         self.usual = 0
         """The largest ceiling admitted since the account was last idle: a lease that holds less serves nobody."""
         self.used_at = now
@@ -140,7 +142,7 @@ class Lease:
         keep_nothing = closing or self.short or now >= self.deadline
         reserve = 0 if keep_nothing else min(self.free, max(self.recent // RESERVE_DIVISOR, self.usual))
         plan_free = self.free - self.addon_free
-        self.free = reserve
+        self.free = self.kept = reserve
         self.addon_free = max(0, reserve - plan_free)
 
     def take(self, answer: AccountReply, deadline: int, settled: dict[int, int]) -> None:
@@ -167,7 +169,8 @@ class Lease:
     def remember(self, part: AccountSync, answer: AccountReply, now: int) -> None:
         """Which ceilings need not ask again until the next sync."""
         left = answer.snapshot.allowance.total - answer.snapshot.used - answer.snapshot.lent + self.free
-        refused = [c for c, granted in zip(part.needs, answer.needs_granted, strict=True) if not granted]
+        asked = () if self.kept else zip(part.needs, answer.needs_granted, strict=True)
+        refused = [ceiling for ceiling, granted in asked if not granted]
         if part.asks and part.asks > left:
             refused.append(max(left + 1, min(self.refused_from, part.asks)))
         self.refused_from = min(refused, default=NEVER)

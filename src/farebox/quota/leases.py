@@ -396,8 +396,11 @@ class LeaseBook:
         for waiter, granted in zip(waiters, answer.needs_granted, strict=True):
             if waiter.future.done():
                 continue
-            if not granted:
+            if not granted and not lease.kept:
                 waiter.future.set_result(lease.refusal(waiter.ceiling, self.stamp()))
+                continue
+            if not granted:
+                again.append(waiter)  # it may fit without what was kept; told that credits are short, nothing is kept
                 continue
             hold = self.admit(lease.account, waiter.ceiling)
             if isinstance(hold, Hold):
