@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from farebox.cli import directory as commands
-from farebox.errors import NameTakenError, UnknownNameError
+from farebox.errors import DataDirectoryError, NameTakenError, UnknownNameError
 from farebox.quota.directory import Directory
 from farebox.quota.directory_image import digest_of
 
@@ -51,8 +51,9 @@ def test_an_unknown_card_or_plan_is_found_before_anything_is_written(tmp_path: P
     for wrong in (("--card", "nope", "--plan", "standard"), ("--card", "zoho-crm", "--plan", "nope")):
         result = call(tmp_path, "org", "add", "acme", *wrong)
         assert isinstance(result.exception, UnknownNameError)
-    assert as_json(tmp_path, "org", "list") == []
-    assert call(tmp_path, "org", "add", "acme", "--card", "zoho-crm").exit_code == 2
+    for halves in (("--card", "zoho-crm"), ("--users", "5"), ("--plan", "standard", "--addon", "5")):
+        assert call(tmp_path, "org", "add", "acme", *halves).exit_code == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_organisation_can_be_changed_suspended_and_let_go_on(tmp_path: Path) -> None:
@@ -63,6 +64,92 @@ def test_an_organisation_can_be_changed_suspended_and_let_go_on(tmp_path: Path) 
     assert (org["name"], org["suspended"], org["subscriptions"][0]["addon_millicredits"]) == ("New", True, 5_000)
     ok(tmp_path, "org", "suspend", "acme", "--resume")
     assert not as_json(tmp_path, "org", "list")[0]["suspended"]
+
+
+@pytest.fixture
+def acme(tmp_path: Path) -> Path:
+    """An organisation with 10 licences, an add-on and a base limit of its own: 60,000 + 2,500 + 500."""
+    bought = ("--card", "zoho-crm", "--plan", "standard", "--users", "10", "--base", "60000", "--addon", "500")
+    ok(tmp_path, "org", "add", "acme", *bought)
+    return tmp_path
+
+
+def subscription(data: Path, product: str = "crm") -> dict[str, Any]:
+    (org,) = as_json(data, "org", "list")
+    (found,) = (each for each in org["subscriptions"] if each["product"] == product)
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "changed", "said"),
+    [
+        (("--addon", "1500"), {"addon_millicredits": 1_500_000}, "crm: 63,000 -> 64,000 credits in any 24 hours"),
+        (("--users", "20"), {"users": 20}, "crm: 63,000 -> 65,500 credits"),
+        (("--users", "0"), {"users": 0}, "63,000 -> 60,500 credits in any 24 hours, in force within two seconds"),
+        (("--base", "50000"), {"base_millicredits": 50_000_000}, "crm: 63,000 -> 53,000 credits"),
+        (("--plan-base",), {"base_millicredits": None}, "crm: 63,000 -> 53,000 credits"),
+        (("--plan", "Enterprise"), {"plan": "enterprise"}, "crm: 63,000 -> 70,500 credits"),
+        (("--card", "zoho-crm", "--plan", "enterprise"), {"plan": "enterprise"}, "crm: 63,000 -> 70,500 credits"),
+        (("--addon", "500"), {}, "crm: 63,000 credits in any 24 hours, as before"),
+    ],
+)
+def test_what_is_set_changes_and_what_is_not_stays(
+    acme: Path, words: tuple[str, ...], changed: dict[str, Any], said: str
+) -> None:
+    before = subscription(acme)
+    assert said in ok(acme, "org", "set", "acme", *words)
+    assert subscription(acme) == before | changed
+
+
+def test_a_raised_total_is_told_with_before_and_after(acme: Path) -> None:
+    said = ok(acme, "org", "set", "acme", "--addon", "1500")
+    assert "crm: 63,000 -> 64,000 credits in any 24 hours, in force within a second." in said
+    report = as_json(acme, "org", "set", "acme", "--addon", "500")
+    assert (report["before_millicredits"]["api"], report["after_millicredits"]["api"]) == (64_000_000, 63_000_000)
+
+
+def test_with_several_products_it_must_be_said_which(acme: Path) -> None:
+    ok(acme, "org", "set", "acme", "--card", "bigin", "--plan", "express", "--users", "10")
+    ambiguous = call(acme, "org", "set", "acme", "--users", "20")
+    assert ambiguous.exit_code == 2
+    assert "--product" in ambiguous.output
+    assert "bigin, crm" in ambiguous.output
+    assert "bigin: 52,500 -> 55,000 credits" in ok(acme, "org", "set", "acme", "--product", "bigin", "--users", "20")
+    assert (subscription(acme)["users"], subscription(acme, "bigin")["users"]) == (10, 20)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--product", "crm"),
+        ("--product", "crm", "--name", "New"),
+        ("--base", "5", "--plan-base"),
+        ("--card", "bigin", "--users", "5"),
+        ("--card", "bigin", "--product", "crm", "--plan", "express"),
+    ],
+)
+def test_a_set_that_would_change_nothing_or_contradicts_itself_is_a_misuse(acme: Path, words: tuple[str, ...]) -> None:
+    before = as_json(acme, "org", "list")
+    assert call(acme, "org", "set", "acme", *words).exit_code == 2
+    assert as_json(acme, "org", "list") == before
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--card", "nope", "--plan", "standard"),
+        ("--plan", "nope"),
+        ("--card", "zoho-crm", "--plan", "nope"),
+        ("--product", "nope", "--users", "5"),
+        ("--users", "5", "--time-zone", "Moon/Tycho"),
+    ],
+)
+def test_a_set_with_a_wrong_name_writes_nothing(acme: Path, wrong: tuple[str, ...]) -> None:
+    before = as_json(acme, "org", "list")
+    assert isinstance(call(acme, "org", "set", "acme", "--name", "New", *wrong).exception, UnknownNameError)
+    assert as_json(acme, "org", "list") == before
 
 
 def test_users_apps_and_keys_are_added_and_listed_and_keys_revoked(tmp_path: Path) -> None:
@@ -108,7 +195,19 @@ def test_unknown_and_taken_names_get_a_sentence(tmp_path: Path, words: tuple[str
     assert isinstance(call(tmp_path, *words).exception, error)
 
 
+@pytest.mark.parametrize("words", [("org", "list"), ("user", "list", "acme"), ("app", "list", "acme"), ("key", "list")])
+def test_reading_makes_no_data_directory_but_says_there_is_none(tmp_path: Path, words: tuple[str, ...]) -> None:
+    for folder in (tmp_path, tmp_path / "elsewhere"):
+        error = call(folder, *words).exception
+        assert isinstance(error, DataDirectoryError)
+        assert str(folder) in str(error)
+        assert "farebox org add" in str(error)
+        assert "--data" in str(error)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_empty_lists_say_what_to_do(tmp_path: Path) -> None:
+    Directory.open(tmp_path).close()
     assert "farebox org add" in ok(tmp_path, "org", "list")
     ok(tmp_path, "org", "add", "acme")
     assert "farebox user add acme" in ok(tmp_path, "user", "list", "acme")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from farebox.cli.places import DataOption, JsonOption, data_directory
+from farebox.cli.places import DataOption, JsonOption, card_loader_here, data_directory, require_file
+from farebox.cli.subscriptions import WHAT_CAN_BE_SET, Wish, changed
 
 if TYPE_CHECKING:
     from farebox.quota.directory import Directory
@@ -19,14 +20,14 @@ USERS_MAX = 10_000_000
 CREDITS_MAX = 10**12
 
 OrgArgument = Annotated[str, typer.Argument(help="The organisation's id.")]
-PlanOption = Annotated[str, typer.Option("--plan", help="The plan (edition) of that card.")]
-LicencesOption = Annotated[int, typer.Option("--users", min=0, max=USERS_MAX, help="Purchased user licences.")]
+PlanOption = Annotated[str | None, typer.Option("--plan", help="The plan (edition) of that card.")]
+LicencesOption = Annotated[int | None, typer.Option("--users", min=0, max=USERS_MAX, help="Purchased user licences.")]
 BaseOption = Annotated[
     int | None,
     typer.Option("--base", min=0, max=CREDITS_MAX, help="The base limit of this account, instead of the plan's."),
 ]
-AddonOption = Annotated[int, typer.Option("--addon", min=0, max=CREDITS_MAX, help="Add-on credits.")]
-CardOption = Annotated[str, typer.Option("--card", help="A packaged rate card or a card file.")]
+AddonOption = Annotated[int | None, typer.Option("--addon", min=0, max=CREDITS_MAX, help="Add-on credits.")]
+CardOption = Annotated[str | None, typer.Option("--card", help="A packaged rate card or a card file.")]
 
 
 def groups() -> Mapping[str, typer.Typer]:
@@ -49,24 +50,28 @@ def add_org(
     org: OrgArgument,
     *,
     name: Annotated[str, typer.Option("--name", help="What people call it. Default: the id.")] = "",
-    card: CardOption = "",
-    plan: PlanOption = "",
-    users: LicencesOption = 0,
+    card: CardOption = None,
+    plan: PlanOption = None,
+    users: LicencesOption = None,
     base: BaseOption = None,
-    addon: AddonOption = 0,
+    addon: AddonOption = None,
     time_zone: Annotated[str, typer.Option("--time-zone", help="The IANA zone its pages show times in.")] = "UTC",
     data: DataOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """A new organisation; with --card and --plan also what it bought. More products: `farebox org set`."""
-    if bool(card) != bool(plan):
-        raise typer.BadParameter("--card and --plan belong together")
-    bought = _bought(card, plan, users, base, addon) if card else None
+    wish = Wish(card=card, plan=plan, users=users, base=base, addon=addon)
+    if wish.says_anything() and (card is None or plan is None):
+        raise typer.BadParameter("--users, --base and --addon are of something bought: give both --card and --plan")
+    if card is not None and plan is not None:
+        card_loader_here()(card).plan(plan)  # found wrong here, before anything is written
     with _directory(data) as directory:
         directory.add_org(org, name=name or org, time_zone=time_zone)
-        if bought:
-            bought(directory, org)
-    _say(json_output, {"org": org, "name": name or org}, f"Organisation {org} added.")
+        change = changed(wish, org, directory.image(), card_loader_here()) if card is not None else None
+        if change:
+            change.enter(directory)
+    report = {"org": org, "name": name or org} | ({"bought": change.report()} if change else {})
+    _say(json_output, report, f"Organisation {org} added." + (f"\n{change.text()}." if change else ""))
 
 
 @_org.command("set")
@@ -74,24 +79,33 @@ def set_org(
     org: OrgArgument,
     *,
     name: Annotated[str | None, typer.Option("--name", help="A new name.")] = None,
-    card: CardOption = "",
-    plan: PlanOption = "",
-    users: LicencesOption = 0,
+    product: Annotated[
+        str | None, typer.Option("--product", help="Which product, where it bought several: crm, bigin ...")
+    ] = None,
+    card: CardOption = None,
+    plan: PlanOption = None,
+    users: LicencesOption = None,
     base: BaseOption = None,
-    addon: AddonOption = 0,
+    plan_base: Annotated[bool, typer.Option("--plan-base", help="The plan's own base limit again.")] = False,
+    addon: AddonOption = None,
     time_zone: Annotated[str | None, typer.Option("--time-zone", help="A new IANA zone.")] = None,
     data: DataOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Change an organisation. --card and --plan replace all it bought of that card's product."""
-    if bool(card) != bool(plan):
-        raise typer.BadParameter("--card and --plan belong together, with --users, --base and --addon as they shall be")
-    bought = _bought(card, plan, users, base, addon) if card else None
-    with _directory(data) as directory:
-        directory.set_org(org, name=name, time_zone=time_zone)
-        if bought:
-            bought(directory, org)
-    _say(json_output, {"org": org}, f"Organisation {org} changed; in force everywhere within two seconds.")
+    """Change what is given, of an organisation or of what it bought; --card and --plan of a new product add it."""
+    wish = Wish(product=product, card=card, plan=plan, users=users, base=base, plan_base=plan_base, addon=addon)
+    if not wish.says_anything() and (product is not None or (name is None and time_zone is None)):
+        raise typer.BadParameter(f"nothing to change; give {WHAT_CAN_BE_SET}")
+    with _directory(data, makes_it="farebox org add") as directory:
+        image = directory.image()
+        _require_known(image.org(org) is not None, org)
+        change = changed(wish, org, image, card_loader_here()) if wish.says_anything() else None
+        if name is not None or time_zone is not None:
+            directory.set_org(org, name=name, time_zone=time_zone)
+        if change:
+            change.enter(directory)
+    text = change.text() if change else "in force on all pages within a second"
+    _say(json_output, {"org": org} | (change.report() if change else {}), f"Organisation {org} changed.\n{text}.")
 
 
 @_org.command("suspend")
@@ -138,7 +152,7 @@ def credential(
 @_org.command("list")
 def list_orgs(*, data: DataOption = None, json_output: JsonOption = False) -> None:
     """Every organisation and what it bought."""
-    with _directory(data) as directory:
+    with _directory(data, makes_it="farebox org add") as directory:
         image = directory.image()
     rows = [
         {
@@ -196,7 +210,7 @@ def add_user(
 @_user.command("list")
 def list_users(org: OrgArgument, *, data: DataOption = None, json_output: JsonOption = False) -> None:
     """The users of an organisation."""
-    with _directory(data) as directory:
+    with _directory(data, makes_it="farebox org add") as directory:
         image = directory.image()
     _require_known(image.org(org) is not None, org)
     users = image.users(org)
@@ -226,7 +240,7 @@ def add_app(
 @_app.command("list")
 def list_apps(org: OrgArgument, *, data: DataOption = None, json_output: JsonOption = False) -> None:
     """The client applications of an organisation."""
-    with _directory(data) as directory:
+    with _directory(data, makes_it="farebox org add") as directory:
         image = directory.image()
     _require_known(image.org(org) is not None, org)
     apps = image.apps(org)
@@ -261,7 +275,7 @@ def list_keys(
     json_output: JsonOption = False,
 ) -> None:
     """The keys there are, without the keys themselves."""
-    with _directory(data) as directory:
+    with _directory(data, makes_it="farebox org add") as directory:
         if org is not None:
             _require_known(directory.image().org(org) is not None, org)
         keys = directory.keys(org)
@@ -290,31 +304,18 @@ def revoke_key(
 
 
 @contextmanager
-def _directory(data: Path | None) -> Iterator[Directory]:
-    from farebox.quota.directory import Directory
+def _directory(data: Path | None, *, makes_it: str = "") -> Iterator[Directory]:
+    """The directory; made when there is none, unless the command only reads: then `makes_it` says what does."""
+    from farebox.quota.directory import FILE_NAME, Directory
 
-    directory = Directory.open(data_directory(data))
+    folder = data_directory(data)
+    if makes_it:
+        require_file(folder, FILE_NAME, makes_it=makes_it)
+    directory = Directory.open(folder)
     try:
         yield directory
     finally:
         directory.close()
-
-
-def _bought(card: str, plan: str, users: int, base: int | None, addon: int) -> Callable[[Directory, str], None]:
-    """How to enter a subscription, checked against its card: a wrong card or plan is found here."""
-    from farebox import cards
-    from farebox.domain.credits import credits_of
-
-    rates = cards.load(card)
-    found = rates.plan(plan).name
-
-    def enter(directory: Directory, org: str) -> None:
-        own_base = None if base is None else credits_of(base)
-        directory.subscribe(
-            org, rates.product, card=card, plan=found, users=users, base=own_base, addon=credits_of(addon)
-        )
-
-    return enter
 
 
 def _require_known(known: bool, org: str) -> None:
