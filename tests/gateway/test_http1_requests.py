@@ -72,6 +72,8 @@ REFUSED = {
     "dot segment": (f"GET /a/../b HTTP/1.1\r\n{HOST}\r\n", 400),
     "single dot segment": (f"GET /a/./b HTTP/1.1\r\n{HOST}\r\n", 400),
     "dot segment at the end": (f"GET /a/.. HTTP/1.1\r\n{HOST}\r\n", 400),
+    "dot segment with parameters": (f"GET /a/..;x=1/b HTTP/1.1\r\n{HOST}\r\n", 400),
+    "empty segment with parameters": (f"GET /a/;y/b HTTP/1.1\r\n{HOST}\r\n", 400),
     "encoded dot segment": (f"GET /a/%2e%2E/b HTTP/1.1\r\n{HOST}\r\n", 400),
     "empty segment": (f"GET /a//b HTTP/1.1\r\n{HOST}\r\n", 400),
     "encoded slash": (f"GET /a%2fb HTTP/1.1\r\n{HOST}\r\n", 400),

@@ -115,3 +115,14 @@ def test_refusals_are_one_record_per_second_with_their_number(make_gateway: Gate
     refused = [entry for entry in gateway.entries() if entry.refusals]
     assert len(refused) <= 5
     assert {(e.reason, e.status, e.credits) for e in refused} == {("credits_exhausted", 429, 0)}
+
+
+def test_health_says_when_the_journal_fills_up(make_gateway: GatewayMaker, upstream: StubUpstream) -> None:
+    gateway = make_gateway(journal_segment_bytes=512 * 1024, journal_bytes_max=2 * 1024 * 1024)
+    caller = gateway.caller()
+
+    def filling() -> bool:
+        assert caller.ask().status in (200, 503)
+        return "journal_bytes_max" in gateway.caller().ask("GET", "/-/farebox/healthz").json()["reason"]
+
+    until(filling)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from farebox.gateway.supervisor import follow_supervisor
 def main(arguments: list[str]) -> int:
     """Run one role until SIGTERM; the exit status."""
     role, path, *rest = arguments
+    os.umask(0o077)  # what is kept is spending and journals of organisations: its owner's alone
     configure_logs(role)
     try:
         return _run(role, Path(path), rest)

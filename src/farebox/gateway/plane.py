@@ -210,6 +210,8 @@ class Plane:
             return False, f"journal: {trouble}"
         if not self.book.reachable():
             return True, "quota store unreachable: calls go on within their leases"
+        if self.journal.warning:
+            return True, JOURNAL_FILLING
         return True, ""
 
     def _health(self, client: ClientConnection, head: RequestHead) -> LocalAnswer:
@@ -223,4 +225,7 @@ class Plane:
             self.counters["refusals.not_journalled"] = self.counters.get("refusals.not_journalled", 0) + entry.refusals
 
 
+JOURNAL_FILLING: Final = (
+    "the journal uses more than half of gateway.journal_bytes_max: see that the console runs, it removes what is loaded"
+)
 _CALL_ID: Final = struct.Struct(">QII")

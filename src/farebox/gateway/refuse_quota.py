@@ -57,8 +57,8 @@ def quota_refusal(why: NotAdmitted, *, now: int) -> Refusal:
         code="CREDITS_EXHAUSTED",
         text=(
             f"The allowance of {text_of(total)} credits in any 24 hours leaves no room: {text_of(used)} are used{held} "
-            f"and this call may cost {text_of(why.ceiling)}. Enough credits return {when}; raise the allowance to go on "
-            "sooner."
+            f"and this call may cost {text_of(why.ceiling)}. Enough credits return {when}; "
+            "raise the allowance to go on sooner."
         ),
         retry_after=why.retry_after,
         details=details,

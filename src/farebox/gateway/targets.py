@@ -27,8 +27,8 @@ def origin_form(target: bytes, host: bytes) -> tuple[bytes, bytes, bytes]:
     if b"#" in target or not target.isascii():
         raise bad_request("TARGET_INVALID", "The request target holds a fragment or bytes outside ASCII.")
     path, mark, query = target.partition(b"?")
-    # Plain paths, nearly all, pass with four searches (0.15 us); the rest is looked at closely.
-    if b"%" in path or b"//" in path or b"/." in path or b"\\" in path:
+    # Plain paths, nearly all, pass with five searches; the rest is looked at closely.
+    if b"%" in path or b"//" in path or b"/." in path or b"/;" in path or b"\\" in path:
         path = _checked(path)
         target = path + mark + query
     return target, path, query
@@ -48,7 +48,8 @@ def _checked(path: bytes) -> bytes:
     path = _ESCAPE.sub(_decoded, path)
     if b"\\" in path:
         raise bad_request("TARGET_INVALID", "The path holds a backslash.")
-    segments = path.split(b"/")[1:]
+    # Some servers drop ";parameters" of a segment before they resolve dots: "..;x" is ".." to them.
+    segments = [segment.partition(b";")[0] for segment in path.split(b"/")[1:]]
     if b"." in segments or b".." in segments or b"" in segments[:-1]:
         raise bad_request("TARGET_INVALID", "The path holds dot segments or empty segments; send the final path.")
     return path

@@ -34,7 +34,7 @@ from farebox.gateway.identify import Identifier
 from farebox.gateway.introspect import TokenBook
 from farebox.gateway.listening import BACKLOG, listen
 from farebox.gateway.meter import Call
-from farebox.gateway.plane import Matches, Plane, Route
+from farebox.gateway.plane import JOURNAL_FILLING, Matches, Plane, Route
 from farebox.gateway.standing import Standing
 from farebox.gateway.waits import Waits
 from farebox.journal.position import Position
@@ -134,6 +134,7 @@ class Worker:
         self._listener = listener
         self._heartbeat = heartbeat
         self._beaten_at = 0.0
+        self._filling = False
         self._pools: list[UpstreamPool] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._accounts: dict[tuple[str, str, str], Account] = {}
@@ -175,6 +176,7 @@ class Worker:
         )
         self.waits.timeouts.every_tick(self.plane.refusals.flush_if_due)
         self.waits.timeouts.every_tick(self._beat)
+        self.waits.timeouts.every_tick(self._look_at_journal)
         self.waits.timeouts.run()
         self._syncer.start()
         self._adopter = Adopter(parts.journal_root, self._thread)
@@ -287,6 +289,16 @@ class Worker:
                 await self._loop.run_in_executor(self._directory_thread, self._watch.refresh)
             except DataDirectoryError as error:  # the last image stays in force
                 _log.warning("directory.unreadable", code=error.code, message=str(error))
+
+    def _look_at_journal(self) -> None:
+        """Say once that the journal fills up, and once that it is well again."""
+        filling = self.journal.warning
+        if filling != self._filling:
+            self._filling = filling
+            if filling:
+                _log.warning("journal.filling", bytes_used=self.journal.bytes_used, message=JOURNAL_FILLING)
+            else:
+                _log.info("journal.well", bytes_used=self.journal.bytes_used)
 
     def _beat(self) -> None:
         now = self._loop.time()
