@@ -55,6 +55,11 @@ class Journal(Protocol):
         """What is wrong now; None when nothing is."""
         ...
 
+    @property
+    def warning(self) -> bool:
+        """It fills up: half of what it may take is taken."""
+        ...
+
 
 class Matches:
     """A card's matching, remembering what it said: most calls repeat a path, and walking the tree costs 3 us of 60."""
