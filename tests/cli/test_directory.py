@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from farebox.cli import directory as commands
+from farebox.cli.login import login
 from farebox.errors import DataDirectoryError, NameTakenError, UnknownNameError
 from farebox.quota.directory import Directory
 from farebox.quota.directory_image import digest_of
@@ -213,3 +214,10 @@ def test_empty_lists_say_what_to_do(tmp_path: Path) -> None:
     assert "farebox user add acme" in ok(tmp_path, "user", "list", "acme")
     assert "farebox app add acme" in ok(tmp_path, "app", "list", "acme")
     assert "farebox key add" in ok(tmp_path, "key", "list")
+
+
+def test_the_list_of_logins_makes_no_file_where_there_are_none(tmp_path: Path) -> None:
+    result = CliRunner().invoke(login, ["list", "--data", str(tmp_path / "data")])
+    assert isinstance(result.exception, DataDirectoryError)
+    assert "farebox login add" in str(result.exception)
+    assert not (tmp_path / "data").exists()

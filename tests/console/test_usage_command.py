@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+import typer
 from tests.console.world import PASSWORD, World
+from typer.testing import CliRunner
+
+from farebox.cli import usage as command
+from farebox.console.secret import write_local_access
+from farebox.quota.directory import Directory
 
 
 def farebox_usage(world: World, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -78,3 +89,64 @@ def test_a_console_that_is_not_there_and_an_org_that_is_not_are_clear_errors(bus
     assert unknown.returncode == 1
     assert "UNKNOWN_NAME" in unknown.stderr
     assert "acme (crm)" in unknown.stderr
+
+
+@contextmanager
+def _console_that(*, ends: bool) -> Iterator[str]:
+    """A console's address where connections are taken and never answered: ended at once, or left hanging."""
+    taken: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def take() -> None:
+            while True:
+                try:
+                    connection = server.accept()[0]
+                except OSError:
+                    return
+                taken.append(connection)
+                if ends:
+                    connection.recv(1)
+                    connection.close()
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+    for connection in taken:
+        connection.close()
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["dying", "hanging"])
+def test_a_console_that_takes_the_question_and_never_answers_is_said_and_quota_asked(
+    busy: World, monkeypatch: pytest.MonkeyPatch, *, ends: bool
+) -> None:
+    monkeypatch.setattr(command, "ASK_SECONDS_MAX", 0.3)
+    app = typer.Typer()
+    app.command()(command.usage)
+    with _console_that(ends=ends) as url:
+        write_local_access(busy.folder, url)
+        asked = ["--data", str(busy.folder), "--org", "acme", "--product", "crm"]
+        told = CliRunner().invoke(app, asked, catch_exceptions=False)
+        assert told.exit_code == 0
+        assert f"the console at {url} does not answer" in told.output
+        assert "total 52,500   used 15" in told.output
+
+
+def test_before_the_first_serve_it_says_so_and_makes_nothing(tmp_path: Path) -> None:
+    def told() -> str:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("FAREBOX_")}
+        words = [sys.executable, "-m", "farebox.cli", "usage", "--data", str(tmp_path / "data")]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=clean, check=False)
+        assert done.returncode == 1
+        return done.stderr
+
+    none_yet = told()
+    assert "does not exist yet" in none_yet
+    assert "farebox org add" in none_yet
+    assert not (tmp_path / "data").exists()
+    Directory.open(tmp_path / "data").close()
+    unserved = told()
+    assert "Nothing was served from the data directory" in unserved
+    assert "farebox serve" in unserved
+    assert "DATA_DIRECTORY" in unserved

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from farebox.cli.places import DataOption, JsonOption, data_directory
+from farebox.cli.places import DataOption, JsonOption, data_directory, require_file
 from farebox.errors import UnknownNameError
 
 if TYPE_CHECKING:
@@ -68,7 +68,11 @@ def link(
 @login.command("list")
 def list_logins(*, data: DataOption = None, json_output: JsonOption = False) -> None:
     """Every login and what it sees."""
-    found = _logins(data_directory(data)).logins()
+    from farebox.app import LOGINS_FILE
+
+    folder = data_directory(data)
+    require_file(folder, LOGINS_FILE, makes_it="farebox login add")
+    found = _logins(folder).logins()
     if json_output:
         print(
             json.dumps([{"login": each.name, "org": each.org or None, "operator": each.is_operator} for each in found])

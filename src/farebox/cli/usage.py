@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from farebox.cli.places import CONFIG_NAME, DataOption, JsonOption, data_directory
-from farebox.errors import ConsoleUnavailableError, UnknownNameError
+from farebox.cli.places import DataOption, JsonOption, card_loader_here, data_directory, require_file
+from farebox.errors import ConsoleUnavailableError, DataDirectoryError, UnknownNameError
 
 if TYPE_CHECKING:
     import httpx
 
-    from farebox.domain.cards import RateCard
-
 ASK_SECONDS_MAX = 10.0
 NO_CONSOLE = "no console runs on this data directory, so only the totals are known; `farebox serve` starts one"
+SILENT_CONSOLE = (
+    "the console at {url} does not answer ({error}), so only the totals are known, from the quota file; "
+    "if it stays silent, start `farebox serve` again"
+)
 
 
 class By(StrEnum):
@@ -116,7 +118,10 @@ def _as_operator(asked: _Asked, folder: Path) -> dict[str, Any]:
                 return _ask(client, asked)
             except httpx.ConnectError:  # it wrote the token and ended
                 pass
-    return _from_quota(asked, folder)
+            except httpx.TransportError as error:  # it hangs, or ends just now
+                silent = SILENT_CONSOLE.format(url=access.url, error=str(error) or type(error).__name__)
+                return _from_quota(asked, folder, note=silent)
+    return _from_quota(asked, folder, note=NO_CONSOLE)
 
 
 def _ask(client: httpx.Client, asked: _Asked) -> dict[str, Any]:
@@ -149,15 +154,22 @@ def _get(client: httpx.Client, path: str, parameters: dict[str, str] | None = No
     raise ConsoleUnavailableError(f"the console at {client.base_url} answered {answer.status_code}: {detail}")
 
 
-def _from_quota(asked: _Asked, folder: Path) -> dict[str, Any]:
-    """Totals straight from the quota file, read-only."""
+def _from_quota(asked: _Asked, folder: Path, *, note: str) -> dict[str, Any]:
+    """Totals straight from the quota file, read-only; nothing is made where nothing was served yet."""
     from farebox.app import QUOTA_FILE
     from farebox.console.directory import DirectoryOrgs
     from farebox.domain.identity import Account
     from farebox.domain.instants import text_of
+    from farebox.quota.directory import FILE_NAME
     from farebox.quota.sqlite_view import SpendFile
 
-    orgs = DirectoryOrgs(folder, card_of=_card_loader())
+    require_file(folder, FILE_NAME, makes_it="farebox org add")
+    if not (folder / QUOTA_FILE).exists():
+        raise DataDirectoryError(
+            f"Nothing was served from the data directory {folder} yet, so nothing is spent: start `farebox serve`. "
+            "If it serves from another directory, name that with --data or FAREBOX_DATA."
+        )
+    orgs = DirectoryOrgs(folder, card_of=card_loader_here())
     try:
         quota = SpendFile(folder / QUOTA_FILE, allowance_of=orgs.allowance)
         accounts = [
@@ -186,15 +198,7 @@ def _from_quota(asked: _Asked, folder: Path) -> dict[str, Any]:
             found.append({**account, "allowance": allowance, "usage": None})
     finally:
         orgs.close()
-    return {"source": str(folder / QUOTA_FILE), "note": NO_CONSOLE, "accounts": found}
-
-
-def _card_loader() -> Callable[[str], RateCard]:
-    """As the configuration here names card files; packaged cards without one."""
-    from farebox import cards, config
-    from farebox.app.cards import card_loader
-
-    return card_loader(config.load(Path(CONFIG_NAME))) if Path(CONFIG_NAME).is_file() else cards.load
+    return {"source": str(folder / QUOTA_FILE), "note": note, "accounts": found}
 
 
 def _chosen(accounts: Sequence[dict[str, Any]], asked: _Asked) -> list[dict[str, Any]]:
