@@ -126,3 +126,34 @@ def test_what_cannot_be_priced_is_explained(arguments: tuple[str, ...]) -> None:
 def test_an_unknown_card_names_those_that_ship() -> None:
     with pytest.raises(UnknownNameError, match="bigin, generic, zoho-crm"):
         CliRunner().invoke(APP, ["GET", "/x", "--card", "salesforce"], catch_exceptions=False)
+
+
+def test_without_a_card_the_packaged_card_that_lists_the_call_prices_it() -> None:
+    bigin = price("POST", "/bigin/v2/Contacts", "--body", "-", stdin=_records(20))
+    assert (bigin["card"], bigin["operation"], bigin["millicredits"]) == ("bigin", "insert_records", 2_000)
+    crm = price("POST", "/crm/v8/Leads", "--body", "-", stdin=_records(20))
+    assert (crm["card"], crm["listed"], crm["millicredits"]) == ("zoho-crm", True, 2_000)
+
+
+def test_a_call_that_no_card_lists_is_priced_with_a_word_on_which_card_did() -> None:
+    report = price("GET", "/my/api")
+    assert (report["card"], report["listed"], report["operation"]) == ("zoho-crm", False, "other")
+    told = CliRunner().invoke(APP, ["GET", "/my/api"]).output
+    assert "zoho-crm (no row of zoho-crm or bigin lists this call; --card names another card)" in told
+    told = CliRunner().invoke(APP, ["GET", "/my/api", "--card", "bigin"]).output
+    assert "bigin (no row of bigin lists this call" in told
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("GET", "/crm/v8/Leads", "--body", "/nowhere/at/all"),
+        ("GET", "/crm/v8/Leads", "--status", "200", "--answer", "/nowhere/at/all"),
+        ("GET", "/crm/v8/Leads", "--answer", __file__),
+    ],
+    ids=["body", "answer", "answer without a status"],
+)
+def test_a_file_that_is_not_there_is_a_misuse_even_where_the_price_needs_none(arguments: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(APP, list(arguments))
+    assert result.exit_code == 2
+    assert "Invalid value" in result.output

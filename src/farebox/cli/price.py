@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from farebox.cli.places import JsonOption
 
-DEFAULT_CARD = "zoho-crm"
+if TYPE_CHECKING:
+    from farebox.domain.cards import Match
+
+CARDS_ASKED = ("zoho-crm", "bigin")
+"""The packaged cards whose rows are looked through when none is named; the first one prices what neither lists."""
 
 
 def price(
@@ -31,26 +35,36 @@ def price(
     answer: Annotated[
         str | None, typer.Option("--answer", metavar="FILE", help="The answer's body, for prices that depend on it.")
     ] = None,
-    card: Annotated[str, typer.Option("--card", help="A packaged rate card or a card file.")] = DEFAULT_CARD,
+    card: Annotated[
+        str | None,
+        typer.Option(
+            "--card",
+            help=f"A packaged rate card or a card file. Default: of {' and '.join(CARDS_ASKED)} the one that lists it.",
+        ),
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
     """What a call costs: operation, module, quantities, credits, and the rule that says so."""
     from farebox import cards
     from farebox.domain import pricing
-    from farebox.domain.cards import CompiledCard
 
+    if answer is not None and not status:
+        raise typer.BadParameter("an answer has a status: give --status too", param_hint="--answer")
     path, query = _path_and_query(target)
-    match = CompiledCard(cards.load(card)).match(method.upper(), path, query)
+    content = None if body is None else _read(body, "--body")
+    answered = None if answer is None else _read(answer, "--answer")
+    used, match = _match(card, method.upper(), path, query)
     operation = match.operation
-    quote = pricing.quote(
-        match, query, _body(body, content_encoding, operation.price) if operation.needs_body else pricing.NO_BODY
-    )
+    read = _body(content, content_encoding, operation.price) if operation.needs_body else pricing.NO_BODY
+    quote = pricing.quote(match, query, read)
     amount, final = quote.ceiling, quote.exact
     if status:
-        facts = cards.answer_facts(operation.price, _read(answer, "--answer")) if answer else None
+        facts = None if answered is None else cards.answer_facts(operation.price, answered)
         amount, final = pricing.charge(quote, pricing.Answer(status, facts)).millicredits, True
     report: dict[str, Any] = {
-        "card": card,
+        "card": used,
+        "card_named": card is not None,
+        "listed": bool(match.path_template),
         "operation": operation.name,
         "title": operation.title,
         "kind": str(operation.kind),
@@ -74,7 +88,10 @@ def _text(report: dict[str, Any]) -> str:
     from farebox.domain.credits import text_of
 
     quantities = ", ".join(f"{name} {value:,}" for name, value in report["quantities"].items())
+    looked_through = report["card"] if report["card_named"] else " or ".join(CARDS_ASKED)
     lines = {
+        "Card": report["card"]
+        + ("" if report["listed"] else f" (no row of {looked_through} lists this call; --card names another card)"),
         "Operation": f"{report['operation']} ({report['title']})",
         "Module": report["module"] or "-",
         "Pool": report["pool"],
@@ -87,14 +104,27 @@ def _text(report: dict[str, Any]) -> str:
     return "\n".join(f"{name:<11} {value}" for name, value in lines.items() if value)
 
 
-def _body(body: str | None, content_encoding: str, rule: Any) -> Any:  # noqa: ANN401 - Price in, Body out, imported late
+def _match(card: str | None, method: str, path: str, query: str) -> tuple[str, Match]:
+    """The card and what the call is by it: the one named, else the first packaged one with a row for the call."""
+    from farebox import cards
+    from farebox.domain.cards import CompiledCard
+
+    found = []
+    for name in CARDS_ASKED if card is None else (card,):
+        match = CompiledCard(cards.load(name)).match(method, path, query)
+        if match.path_template:
+            return name, match
+        found.append((name, match))
+    return found[0]
+
+
+def _body(content: bytes | None, content_encoding: str, rule: Any) -> Any:  # noqa: ANN401 - Price in, Body out, imported late
     from farebox import cards
     from farebox.config import GatewayConfig
     from farebox.domain.pricing import NO_BODY, Unreadable
 
-    if body is None:
+    if content is None:
         return NO_BODY
-    content = _read(body, "--body")
     if content_encoding.strip().lower() not in ("", "identity"):
         return Unreadable(f"Content-Encoding {content_encoding}")
     limit = GatewayConfig().price_body_bytes_max
