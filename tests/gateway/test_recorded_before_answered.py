@@ -27,6 +27,7 @@ class SlowJournal:
         gateway.worker.plane.journal = self
 
     trouble = None
+    warning = False
 
     def reserve(self) -> None:
         self.reserved += 1
