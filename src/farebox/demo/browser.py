@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from farebox.demo.processes import DemoFailedError
+from farebox.demo.seen import millicredits_of
 from farebox.domain.credits import MILLICREDITS_PER_CREDIT
 
 CHROMIUM_FLAGS: Final = (
@@ -87,14 +88,9 @@ def dashboard_figures(console_url: str, *, login: str, password: str, until_sum:
 def _figures(page: Any) -> Figures:  # noqa: ANN401 - Playwright is optional, and so are its types
     used = page.locator("table.figures tr", has_text="Used").first.locator("td").first.text_content()
     users = page.locator("table.users tfoot tr").first.locator("td").nth(1).text_content()
-    return Figures(used=_millicredits(used), users=_millicredits(users))
+    return Figures(used=millicredits_of(used or ""), users=millicredits_of(users or ""))
 
 
 def _plain(millicredits: int) -> str:
     whole, rest = divmod(millicredits, MILLICREDITS_PER_CREDIT)
     return f"{whole}.{rest:03d}".rstrip("0").rstrip(".") if rest else str(whole)
-
-
-def _millicredits(text: str | None) -> int:
-    whole, _, fraction = (text or "").strip().replace(",", "").partition(".")
-    return int(whole) * MILLICREDITS_PER_CREDIT + int(fraction.ljust(3, "0") or 0)

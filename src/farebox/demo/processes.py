@@ -55,18 +55,21 @@ def wait_until_healthy(url: str, pid: int, *, log: Path, status: int = httpx.cod
     raise DemoFailedError(f"{url} does not answer. The end of {log}:\n{tail}")
 
 
-def is_running(pid: int) -> bool:
-    """Whether the process lives (a child that ended is reaped)."""
+def is_running(pid: int, *, naming: str = "") -> bool:
+    """Whether the process lives (a child that ended is reaped) and its command line contains `naming`.
+
+    Ids are given anew: long after, or after a reboot, one may be of a process that is none of the demo's.
+    """
     try:
         if os.waitpid(pid, os.WNOHANG)[0] == pid:
             return False
     except ChildProcessError:
         pass
     try:
-        os.kill(pid, 0)
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except OSError:
         return False
-    return True
+    return command != "" and naming in command  # a process that ended and is not yet reaped has none
 
 
 def stop(pids: Mapping[str, int]) -> list[str]:

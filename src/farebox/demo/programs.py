@@ -8,44 +8,51 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 import httpx
+import msgspec
 
+from farebox.demo import bigin
 from farebox.demo.cast import Organisation, Person
+from farebox.demo.plain import step_of
+from farebox.demo.private import write_private
 from farebox.demo.processes import DemoFailedError
+from farebox.demo.seen import Seen, Step
 
-CHARGED_HEADER = "X-Farebox-Credits-Charged"
 PROGRAM_SECONDS_MAX = 120
 BULK_RECORDS = 100
 BULK_CALLS = 488
-"""488 calls at 10 credits, and a little of what came before, leave a plan of 5,000 nearly used up."""
+BULK_COST = 10
+"""1 credit per 10 records; 488 calls, and a little of what came before, leave a plan of 5,000 nearly used up."""
 BULK_PARALLEL = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One step of one organisation: what was done, by whom, how many calls the program saw, what they cost."""
+class Done:
+    """One step of one organisation, and the person whose program did it."""
 
     organisation: str
     person: str
-    name: str
-    calls: int
-    saw: str
-    credits: str | None
+    step: Step
 
 
-def zylker(gateway_url: str, organisation: Organisation, folder: Path) -> Iterator[Step]:
+ALL_KINDS = ("get_users", "single_inserts", "one_insert_of_twenty", "partial_insert", "upsert", "paging", "delete")
+"""The steps of sdk_program, but for the refusal."""
+
+
+def zylker(gateway_url: str, organisation: Organisation, folder: Path) -> Iterator[Done]:
     """Two people of the CRM standard organisation: the official SDK doing all kinds of things."""
     first, second = organisation.people[:2]
-    steps = ["get_users", "single_inserts", "one_insert_of_twenty", "partial_insert", "upsert", "paging", "delete"]
-    yield from _sdk(gateway_url, organisation, first, folder, steps)
-    yield from _sdk(gateway_url, organisation, second, folder, ["get_users", "paging"])
+    yield from _sdk(gateway_url, organisation, first, folder, ALL_KINDS)
+    yield from _sdk(gateway_url, organisation, second, folder, ("get_users", "paging"))
 
 
-def cloud_nine(gateway_url: str, organisation: Organisation, folder: Path) -> Iterator[Step]:
-    """The CRM free organisation: a migration by plain HTTP uses nearly everything up, then the SDK sees the 429."""
+def cloud_nine(gateway_url: str, organisation: Organisation, folder: Path) -> Iterator[Done]:
+    """The CRM free organisation: the SDK, a migration by plain HTTP that uses nearly everything up, the SDK's 429."""
     first, second = organisation.people[:2]
+    yield from _sdk(gateway_url, organisation, first, folder, ALL_KINDS)
     token = access_token(gateway_url, organisation, second)
     body = json.dumps(
         {"data": [{"Last_Name": f"Migrated {n}", "Company": "Old CRM"} for n in range(BULK_RECORDS)], "trigger": []}
@@ -62,27 +69,19 @@ def cloud_nine(gateway_url: str, organisation: Organisation, folder: Path) -> It
 
         with ThreadPoolExecutor(BULK_PARALLEL) as pool:
             answers = list(pool.map(insert, range(BULK_CALLS)))
-    yield _plain(organisation, second, "migration: 100 records a call", answers)
-    yield from _sdk(gateway_url, organisation, first, folder, ["until_refused"])
+    must_see = [Seen(HTTPStatus.CREATED, written=BULK_RECORDS, of=BULK_RECORDS)] * BULK_CALLS
+    step = step_of("migration: 100 records a call", answers, must_see=must_see, must_cost=BULK_COST * BULK_CALLS)
+    yield Done(organisation.name, second.name, step)
+    yield from _sdk(gateway_url, organisation, first, folder, ("until_refused",))
 
 
-def corner_bakery(gateway_url: str, organisation: Organisation, _: Path) -> Iterator[Step]:
+def corner_bakery(gateway_url: str, organisation: Organisation, _: Path) -> Iterator[Done]:
     """The Bigin organisation, by plain HTTP under /bigin/v2."""
     person = organisation.people[0]
-    token = access_token(gateway_url, organisation, person)
-    with httpx.Client(
-        base_url=f"{gateway_url}/bigin/v2", headers={"Authorization": f"Zoho-oauthtoken {token}"}, timeout=30
-    ) as client:
-        yield _plain(organisation, person, "get users", [client.get("/users", params={"type": "AllUsers"})])
-        yield _plain(organisation, person, "list contacts", [client.get("/Contacts", params={"fields": "Last_Name"})])
-        one_by_one = [client.post("/Contacts", json=_contacts(1, start=n)) for n in range(20)]
-        yield _plain(organisation, person, "20 records, one by one", one_by_one)
-        yield _plain(
-            organisation, person, "20 records in one call", [client.post("/Contacts", json=_contacts(20, start=100))]
-        )
-        partial = _contacts(3, start=200)
-        del partial["data"][1]["Last_Name"]
-        yield _plain(organisation, person, "3 records, one without a name", [client.post("/Contacts", json=partial)])
+    headers = {"Authorization": f"Zoho-oauthtoken {access_token(gateway_url, organisation, person)}"}
+    with httpx.Client(base_url=f"{gateway_url}/bigin/v2", headers=headers, timeout=30) as client:
+        for step in bigin.steps(client, users=organisation.licences):
+            yield Done(organisation.name, person.name, step)
 
 
 def access_token(gateway_url: str, organisation: Organisation, person: Person) -> str:
@@ -103,33 +102,21 @@ def access_token(gateway_url: str, organisation: Organisation, person: Person) -
     return token
 
 
-PROGRAMS: dict[str, Callable[[str, Organisation, Path], Iterator[Step]]] = {
+PROGRAMS: dict[str, Callable[[str, Organisation, Path], Iterator[Done]]] = {
     "Zylker": zylker,
     "Cloud Nine": cloud_nine,
     "Corner Bakery": corner_bakery,
 }
 
 
-def _contacts(count: int, *, start: int) -> dict[str, list[dict[str, str]]]:
-    return {"data": [{"Last_Name": f"Guest {start + n}", "Email": f"g{start + n}@demo.example"} for n in range(count)]}
-
-
-def _plain(organisation: Organisation, person: Person, name: str, answers: list[httpx.Response]) -> Step:
-    named = [answer.headers.get(CHARGED_HEADER) for answer in answers]
-    total = sum(float(value) for value in named if value is not None)
-    statuses = sorted({answer.status_code for answer in answers})
-    saw = ", ".join(map(str, statuses))
-    return Step(organisation.name, person.name, name, len(answers), saw, f"{total:g}")
-
-
 def _sdk(
-    gateway_url: str, organisation: Organisation, person: Person, folder: Path, steps: list[str]
-) -> Iterator[Step]:
+    gateway_url: str, organisation: Organisation, person: Person, folder: Path, steps: tuple[str, ...]
+) -> Iterator[Done]:
     own = folder / f"{organisation.org}-{person.name.split()[0].lower()}"
     own.mkdir(parents=True, exist_ok=True)
     settings = own / "settings.json"
-    settings.touch(mode=0o600)
-    settings.write_text(
+    write_private(
+        settings,
         json.dumps(
             {
                 "gateway_url": gateway_url,
@@ -137,14 +124,14 @@ def _sdk(
                 "client_secret": organisation.client_secret,
                 "refresh_token": person.refresh_token,
                 "folder": str(own),
+                "users": organisation.licences,
                 "steps": steps,
             }
-        )
+        ),
     )
     command = [sys.executable, "-m", "farebox.demo.sdk_program", str(settings)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PROGRAM_SECONDS_MAX, check=False)  # noqa: S603 - our own program
     if done.returncode:
         raise DemoFailedError(f"The SDK program of {organisation.name} failed:\n{done.stderr[-2000:]}")
     for line in done.stdout.splitlines():
-        step = json.loads(line)
-        yield Step(organisation.name, person.name, step["name"], step["calls"], step["saw"], step["credits"])
+        yield Done(organisation.name, person.name, msgspec.json.decode(line, type=Step))

@@ -15,12 +15,15 @@ import httpx
 from farebox.console.auth import OPERATOR, Logins
 from farebox.demo import processes
 from farebox.demo.cast import Organisation, cast, enter
-from farebox.demo.programs import PROGRAMS, Step, access_token
+from farebox.demo.private import write_private
+from farebox.demo.programs import PROGRAMS, Done, access_token
 from farebox.errors import DataDirectoryError
 from farebox.quota.directory import Directory
 
 PORTS = {"gateway": 8080, "console": 8081, "CRM API": 8082}
 DEMO_FILE = "demo.json"
+PROCESSES_FILE = "processes.json"
+PRIVATE = 0o700
 GATEWAY_CLIENT = "farebox-gateway"
 OPERATOR_LOGIN = "operator@farebox.example"
 
@@ -68,29 +71,50 @@ def prepare(folder: Path) -> None:
 
     Raises DataDirectoryError when the folder holds something that no demo made, or a demo that still runs.
     """
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / DEMO_FILE).is_file():
-            raise DataDirectoryError(
-                f"{folder} holds data that no demo made; it is left alone. Give the demo its own: --data DIR"
-            )
-        running = [name for name, pid in running_processes(folder).items() if processes.is_running(pid)]
-        if running:
-            raise DataDirectoryError(
-                f"A demo is running on {folder} ({', '.join(running)}). Stop it first: farebox demo --stop"
-            )
-        shutil.rmtree(folder)
-    (folder / "demo").mkdir(parents=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=PRIVATE, exist_ok=True)
+        _clear(folder)
+        folder.chmod(PRIVATE)
+        (folder / "demo").mkdir(mode=PRIVATE)
+        write_private(folder / DEMO_FILE, "{}\n")
+    except OSError as error:
+        raise DataDirectoryError(
+            f"{folder} cannot be the demo's folder ({error}). Give it another: --data DIR"
+        ) from error
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier demo left; the file by which it is known as a demo's goes last."""
+    left = list(folder.iterdir())
+    if not left:
+        return
+    if not (folder / DEMO_FILE).is_file():
+        raise DataDirectoryError(
+            f"{folder} holds data that no demo made; it is left alone. Give the demo its own: --data DIR"
+        )
+    running = running_processes(folder)
+    if running:
+        names = ", ".join(running)
+        raise DataDirectoryError(
+            f"A demo is running on {folder} ({names}). Stop it first: farebox demo --stop --data {folder}"
+        )
+    for path in sorted(left, key=lambda each: each.name == DEMO_FILE):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def running_processes(folder: Path) -> dict[str, int]:
-    """The process ids that the demo in `folder` noted."""
-    path = folder / "demo" / "processes.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
+    """The processes of the demo in `folder` that live, by the ids it noted; an id that went to another is left out."""
+    path = folder / "demo" / PROCESSES_FILE
+    noted: dict[str, int] = json.loads(path.read_text()) if path.is_file() else {}
+    return {name: pid for name, pid in noted.items() if processes.is_running(pid, naming=f"{folder.resolve()}/")}
 
 
 def start(demo: Demo) -> None:
     """The CRM API, then Farebox in front of it. Whatever was started is stopped again when something fails."""
-    (demo.folder / DEMO_FILE).write_text("{}")
     try:
         gateway_secret = _write_configuration(demo)
         _start_crm(demo, gateway_secret)
@@ -103,19 +127,19 @@ def start(demo: Demo) -> None:
     _write_demo_file(demo)
 
 
-def drive(demo: Demo, report: Callable[[Step], None]) -> list[Step]:
+def drive(demo: Demo, report: Callable[[Done], None]) -> list[Done]:
     """Run every organisation's programs; `report` is told each step as it ends."""
-    steps = []
+    done = []
     for organisation in demo.organisations:
         for step in PROGRAMS[organisation.name](demo.gateway_url, organisation, demo.own / "programs"):
             report(step)
-            steps.append(step)
-    return steps
+            done.append(step)
+    return done
 
 
 def stop(folder: Path) -> bool:
     """Stop the demo in `folder`; False when none was running."""
-    pids = {name: pid for name, pid in running_processes(folder).items() if processes.is_running(pid)}
+    pids = running_processes(folder)
     for name in processes.stop(pids):
         print(f"{name} did not stop by itself and was killed", file=sys.stderr)
     return bool(pids)
@@ -130,12 +154,11 @@ def _write_configuration(demo: Demo) -> str:
         'org_claim = "org"\nuser_claim = "user_id"\napp_claim = "client_id"\n'
         for name, card, paths in (("crm", "zoho-crm", ["/crm/", "/oauth/"]), ("bigin", "bigin", ["/bigin/"]))
     )
-    path = demo.folder / "farebox.toml"
-    path.touch(mode=0o600)
-    path.write_text(
+    write_private(
+        demo.folder / "farebox.toml",
         "# The demo's configuration: one CRM API, two products, callers known by its OAuth tokens.\n"
         f'data = "."\n\n[gateway]\nlisten = "127.0.0.1:{demo.ports["gateway"]}"\n\n'
-        f'[console]\nlisten = "127.0.0.1:{demo.ports["console"]}"\n{upstreams}'
+        f'[console]\nlisten = "127.0.0.1:{demo.ports["console"]}"\n{upstreams}',
     )
     return secret
 
@@ -146,8 +169,7 @@ def _start_crm(demo: Demo, gateway_secret: str) -> None:
         "resource_servers": [{"name": "Farebox gateway", "client_id": GATEWAY_CLIENT, "client_secret": gateway_secret}],
     }
     seed_file = demo.own / "organisations.json"
-    seed_file.touch(mode=0o600)
-    seed_file.write_text(json.dumps(seed, indent=2))
+    write_private(seed_file, json.dumps(seed, indent=2))
     _start(
         demo,
         "CRM API",
@@ -190,7 +212,7 @@ def _start_farebox(demo: Demo) -> None:
 
 def _start(demo: Demo, name: str, arguments: list[str], health_url: str, *, status: int = httpx.codes.OK) -> None:
     demo.pids[name] = processes.start(arguments, log=_log(demo, name))
-    (demo.own / "processes.json").write_text(json.dumps(demo.pids))
+    write_private(demo.own / PROCESSES_FILE, json.dumps(demo.pids))
     processes.wait_until_healthy(health_url, demo.pids[name], log=_log(demo, name), status=status)
 
 
@@ -220,6 +242,4 @@ def _write_demo_file(demo: Demo) -> None:
             for organisation in demo.organisations
         ],
     }
-    path = demo.folder / DEMO_FILE
-    path.chmod(0o600)
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    write_private(demo.folder / DEMO_FILE, json.dumps(content, indent=2) + "\n")

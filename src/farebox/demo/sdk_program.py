@@ -1,15 +1,15 @@
-"""A customer's program: the official Python SDK, unmodified, pointed at the gateway.
+"""An integration's program: the official Python SDK, unmodified, pointed at the gateway.
 
 Run as `python -m farebox.demo.sdk_program SETTINGS.json`, a process of its own because the SDK keeps its sign-in in the
-process. It prints one JSON line per step: what it did, how many calls it saw, and the credits the answers named.
+process. It prints one JSON line per step: what its calls saw, what they must see, and the credits (farebox.demo.seen).
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -27,34 +27,49 @@ from zohocrmsdk.src.com.zoho.crm.api.record import (
     Field,
     GetRecordsParam,
     RecordOperations,
+    ResponseWrapper,
     SuccessResponse,
 )
 from zohocrmsdk.src.com.zoho.crm.api.record import Record as SdkRecord
 from zohocrmsdk.src.com.zoho.crm.api.sdk_config import SDKConfig
 from zohocrmsdk.src.com.zoho.crm.api.users import GetUsersParam, UsersOperations
 
-CHARGED_HEADER = "X-Farebox-Credits-Charged"
-REMAINING_HEADER = "X-API-CREDITS-REMAINING"
+from farebox.demo.seen import (
+    CHARGED_HEADER,
+    LEFT_HEADER,
+    SOME_SECONDS,
+    Seen,
+    Step,
+    Upserted,
+    charged,
+    millicredits_of,
+)
+from farebox.domain.credits import credits_of
+
+PAGE_RECORDS = 50
+HUNDRED = 100
+HUNDRED_COST = 10
+"""A hundred records in one call: 1 credit per 10."""
+ROUNDS_MAX = 100
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What the program is given: a gateway, the credentials of a connected app, a folder of its own, the steps."""
+    """What the program is given: a gateway, the credentials of a connected app, a folder of its own, the steps.
+
+    `users`: how many the organisation has.
+    """
 
     gateway_url: str
     client_id: str
     client_secret: str
     refresh_token: str
     folder: str
+    users: int
     steps: list[str]
 
 
-class Step(msgspec.Struct, frozen=True):
-    """What one step did, as its program saw it. `credits` is None where the SDK does not show the answer's headers."""
-
-    name: str
-    calls: int
-    saw: str
-    credits: str | None = None
+class UnexpectedAnswerError(Exception):
+    """The SDK handed out something that is neither a result nor its APIException."""
 
 
 def sign_in(settings: Settings) -> None:
@@ -94,95 +109,145 @@ def _write(records: Iterable[Any], operation: str = "create_records", check: lis
     return getattr(RecordOperations("Leads"), operation)(body, HeaderMap())
 
 
-def _outcomes(response: Any) -> str:  # noqa: ANN401 - as above
-    """What the caller got, in words."""
-    body = response.get_object()
-    if isinstance(body, APIException):
-        return f"{response.get_status_code()} APIException {body.get_code().get_value()}"
-    if not isinstance(body, ActionWrapper):
-        return str(response.get_status_code())
-    results = body.get_data()
-    good = sum(isinstance(result, SuccessResponse) for result in results)
-    return f"{response.get_status_code()}, {good} of {len(results)} records written"
+def _seen(response: Any) -> Seen:  # noqa: ANN401 - as above
+    """An answer as the SDK shows it; UnexpectedAnswerError for a kind that no step asks for."""
+    if response is None:
+        raise UnexpectedAnswerError("the SDK swallowed an error of its own and handed out no answer; see its sdk.log")
+    status, body = response.get_status_code(), response.get_object()
+    match body:
+        case APIException():
+            retry_after = response.get_headers().get("Retry-After", "")
+            return Seen(status, exception=body.get_code().get_value(), retry_after=retry_after)
+        case ActionWrapper():
+            return _written(status, body.get_data())
+        case ResponseWrapper():
+            return Seen(status, read=len(body.get_data()), more=body.get_info().get_more_records())
+        case None if status == HTTPStatus.NO_CONTENT:
+            return Seen(status, read=0)
+    raise UnexpectedAnswerError(f"{status} with {type(body).__name__}")
 
 
-def _step(name: str, responses: list[Any], saw: str) -> Step:
-    named = [response.get_headers().get(CHARGED_HEADER) for response in responses]
-    total = sum(float(value) for value in named if value is not None)
-    return Step(name, len(responses), saw, f"{total:g}" if all(value is not None for value in named) else None)
+def _written(status: int, results: Sequence[Any]) -> Seen:
+    good = [result for result in results if isinstance(result, SuccessResponse)]
+    return Seen(
+        status,
+        written=len(good),
+        of=len(results),
+        refused=tuple(result.get_code().get_value() for result in results if isinstance(result, APIException)),
+        upserted=tuple(
+            Upserted(result.get_action().get_value(), result.get_duplicate_field())
+            for result in good
+            if result.get_action() is not None
+        ),
+    )
 
 
-def get_users() -> Step:
+def _step(name: str, responses: Sequence[Any], *, must_see: Sequence[Seen], must_cost: int) -> Step:
+    """`must_cost` in whole credits, as the card says it."""
+    return Step(
+        name,
+        seen=tuple(map(_seen, responses)),
+        must_see=tuple(must_see),
+        charged=charged(response.get_headers().get(CHARGED_HEADER) for response in responses),
+        must_cost=credits_of(must_cost),
+    )
+
+
+def get_users(settings: Settings) -> Step:
     """Get users: one call."""
     parameters = ParameterMap()
     parameters.add(GetUsersParam.type, "AllUsers")
     response = UsersOperations().get_users(parameters)
     users = response.get_object().get_users()
-    return _step("get users", [response], f"{len(users)} users")
+    return Step(
+        "get users",
+        seen=(Seen(response.get_status_code(), read=len(users)),),
+        must_see=(Seen(HTTPStatus.OK, read=settings.users),),
+        charged=charged([response.get_headers().get(CHARGED_HEADER)]),
+        must_cost=credits_of(1),
+    )
 
 
-def single_inserts() -> Step:
+def single_inserts(_: Settings) -> Step:
     """Twenty records, one by one."""
     responses = [_write([lead(number)]) for number in range(20)]
-    return _step("20 records, one by one", responses, _outcomes(responses[-1]))
+    must_see = [Seen(HTTPStatus.CREATED, written=1, of=1)] * 20
+    return _step("20 records, one by one", responses, must_see=must_see, must_cost=20)
 
 
-def one_insert_of_twenty() -> Step:
+def one_insert_of_twenty(_: Settings) -> Step:
     """Twenty records in one call."""
     response = _write(lead(100 + number) for number in range(20))
-    return _step("20 records in one call", [response], _outcomes(response))
+    must_see = [Seen(HTTPStatus.CREATED, written=20, of=20)]
+    return _step("20 records in one call", [response], must_see=must_see, must_cost=2)
 
 
-def partial_insert() -> Step:
+def partial_insert(_: Settings) -> Step:
     """Three records of which one lacks its mandatory field."""
     response = _write([lead(200), lead(201, last_name=""), lead(202)])
-    return _step("3 records, one without a name", [response], _outcomes(response))
+    must_see = [Seen(HTTPStatus.MULTI_STATUS, written=2, of=3, refused=("MANDATORY_NOT_FOUND",))]
+    return _step("3 records, one without a name", [response], must_see=must_see, must_cost=1)
 
 
-def upsert() -> Step:
-    """Two records that are there already and one that is not."""
+def upsert(_: Settings) -> Step:
+    """Two records that are there already (one_insert_of_twenty) and one that is not."""
     records = [lead(100, last_name="Moved"), lead(101, last_name="Moved"), lead(300)]
     response = _write(records, "upsert_records", ["Email"])
-    return _step("upsert of 3", [response], _outcomes(response))
+    upserted = (Upserted("update", "Email"), Upserted("update", "Email"), Upserted("insert", None))
+    must_see = [Seen(HTTPStatus.CREATED, written=3, of=3, upserted=upserted)]
+    return _step("upsert of 3, 2 of them there", [response], must_see=must_see, must_cost=1)
 
 
-def paging() -> Step:
-    """Two pages of 200."""
-    responses = []
-    for page in (1, 2):
-        parameters = ParameterMap()
-        parameters.add(GetRecordsParam.fields, "Last_Name,Email")
-        parameters.add(GetRecordsParam.page, page)
-        parameters.add(GetRecordsParam.per_page, 200)
-        responses.append(RecordOperations("Leads").get_records(parameters, HeaderMap()))
-    count = sum(len(response.get_object().get_data()) for response in responses)
-    return _step("2 pages of 200", responses, f"{count} records")
+def paging(_: Settings) -> Step:
+    """Two full pages, after which there are more."""
+    responses = [_leads(page=page, per_page=PAGE_RECORDS) for page in (1, 2)]
+    must_see = [Seen(HTTPStatus.OK, read=PAGE_RECORDS, more=True)] * 2
+    return _step(f"2 pages of {PAGE_RECORDS}", responses, must_see=must_see, must_cost=2)
 
 
-def delete() -> Step:
-    """Insert two, delete them by id in one call."""
+def delete(_: Settings) -> Step:
+    """Insert two, delete them by id in one call, ask for them: they are gone."""
     created = _write([lead(400), lead(401)])
-    ids = [result.get_details()["id"] for result in created.get_object().get_data()]
+    ids = [str(result.get_details()["id"]) for result in created.get_object().get_data()]
     parameters = ParameterMap()
     for record_id in ids:
-        parameters.add(DeleteRecordsParam.ids, str(record_id))
-    response = RecordOperations("Leads").delete_records(parameters, HeaderMap())
-    return _step("insert 2, delete 2 in one call", [created, response], _outcomes(response))
+        parameters.add(DeleteRecordsParam.ids, record_id)
+    deleted = RecordOperations("Leads").delete_records(parameters, HeaderMap())
+    must_see = [
+        Seen(HTTPStatus.CREATED, written=2, of=2),
+        Seen(HTTPStatus.OK, written=2, of=2),
+        Seen(HTTPStatus.NO_CONTENT, read=0),
+    ]
+    gone = _leads(ids=",".join(ids))
+    return _step("insert 2, delete 2, ask for them", [created, deleted, gone], must_see=must_see, must_cost=3)
 
 
-def until_refused() -> Step:
-    """Insert a hundred at a time until the gateway says no."""
-    responses = []
-    for round_number in range(100):
-        responses.append(_write(lead(round_number * 100 + number) for number in range(100)))
+def _leads(**chosen: int | str) -> Any:  # noqa: ANN401 - as above
+    parameters = ParameterMap()
+    parameters.add(GetRecordsParam.fields, "Last_Name,Email")
+    for name, value in chosen.items():
+        parameters.add(getattr(GetRecordsParam, name), value)
+    return RecordOperations("Leads").get_records(parameters, HeaderMap())
+
+
+def until_refused(_: Settings) -> Step:
+    """Insert a hundred at a time until the gateway says no: exactly when what is left does not pay for one more."""
+    responses: list[Any] = []
+    while len(responses) < ROUNDS_MAX:
+        first = len(responses) * HUNDRED
+        responses.append(_write(lead(first + number) for number in range(HUNDRED)))
         if isinstance(responses[-1].get_object(), APIException):
             break
-    last = responses[-1]
-    saw = f"{_outcomes(last)}, Retry-After {last.get_headers().get('Retry-After', '-')}"
-    return _step("100 at a time until refused", responses, saw)
+    left = millicredits_of(responses[0].get_headers()[LEFT_HEADER])
+    rounds = 1 + left // credits_of(HUNDRED_COST)
+    must_see = [Seen(HTTPStatus.CREATED, written=HUNDRED, of=HUNDRED)] * rounds
+    must_see.append(
+        Seen(HTTPStatus.TOO_MANY_REQUESTS, exception="TOO_MANY_REQUESTS", retry_after=SOME_SECONDS),
+    )
+    return _step("100 at a time until refused", responses, must_see=must_see, must_cost=rounds * HUNDRED_COST)
 
 
-STEPS: dict[str, Callable[[], Step]] = {
+STEPS: dict[str, Callable[[Settings], Step]] = {
     function.__name__: function
     for function in (
         get_users,
@@ -203,7 +268,7 @@ def main() -> None:
     settings = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Settings)
     sign_in(settings)
     for name in settings.steps:
-        print(json.dumps(msgspec.structs.asdict(STEPS[name]())), flush=True)
+        print(msgspec.json.encode(STEPS[name](settings)).decode(), flush=True)
 
 
 if __name__ == "__main__":
