@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from farebox.domain.identity import Account
-from farebox.errors import UnknownNameError
+from farebox.errors import CardInvalidError, UnknownNameError
 from farebox.quota.clock import ManualClock
 from farebox.quota.memory import MemoryQuotaStore
 from farebox.quota.port import (
@@ -54,6 +54,8 @@ class World:
     clock: ManualClock
     make: Callable[[World], QuotaStore]
     allowances: dict[Account, AllowanceInForce] = field(default_factory=dict)
+    broken: set[Account] = field(default_factory=set)
+    """Accounts whose card has become invalid."""
     incarnations: int = 0
 
     def __post_init__(self) -> None:
@@ -61,6 +63,8 @@ class World:
         self.store = self.make(self)
 
     def allowance_of(self, account: Account) -> AllowanceInForce:
+        if account in self.broken:
+            raise CardInvalidError((f"the card of {account} cannot be read",))
         try:
             return self.allowances[account]
         except KeyError:

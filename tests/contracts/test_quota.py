@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from farebox.domain import window
 from farebox.domain.identity import Account
@@ -145,6 +146,26 @@ def test_an_account_without_a_subscription_is_lent_nothing_and_its_spend_is_stil
         world.store.view(ACCOUNT)
     world.allowances[ACCOUNT] = kept
     assert world.used() == 300
+
+
+def test_a_card_that_became_invalid_stops_its_own_account_and_no_other_and_is_logged_once(world: World) -> None:
+    peer = world.gateway()
+    peer.sync(needs=(100,), account=OTHER)
+    world.broken.add(OTHER)
+    with capture_logs() as logs:
+        for _ in range(3):
+            parts = (
+                AccountSync(OTHER.org, OTHER.product, OTHER.pool, (), 0, (10,), 0),
+                AccountSync(ACCOUNT.org, ACCOUNT.product, ACCOUNT.pool, (), 0, (10,), 0),
+            )
+            replies = peer.send(peer.request(*parts)).accounts
+            assert [reply.needs_granted for reply in replies] == [(False,), (True,)]
+    assert [(log["event"], log["product"], log["code"]) for log in logs] == [
+        ("quota.no_allowance", "bigin", "CARD_INVALID")
+    ]
+    world.broken.clear()
+    assert peer.sync(needs=(10,), account=OTHER).needs_granted == (True,)
+
 
 
 # --- stamps: booked in the second of admission ------------------------------------------------------------------

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+import structlog
 
 from farebox.domain import leases, window
 from farebox.domain.identity import Account
 from farebox.domain.window import Row
-from farebox.errors import QuotaProtocolError, UnknownNameError
+from farebox.errors import FareboxError, QuotaProtocolError
 from farebox.quota.port import (
     NO_ALLOWANCE,
     START,
@@ -37,6 +38,13 @@ ACCOUNTS_ACCEPTED_MAX: Final = 20_000
 
 FIRST_STEPS: Final = 4
 """Steps of the schedule when nobody was refused: enough to say when credits return next."""
+
+SAID_MAX: Final = 10_000
+"""Accounts without an allowance that are remembered as logged."""
+
+_log = structlog.get_logger("farebox.quota")
+_said: dict[Account, str] = {}
+"""By account: the error last logged, so that a sync every half second does not repeat it."""
 
 _encoder = msgspec.msgpack.Encoder()
 _reply_decoder = msgspec.msgpack.Decoder(SyncReply)
@@ -117,11 +125,36 @@ def _sentence(request: SyncRequest, what: str) -> str:
 
 
 def allowance_in_force(allowance_of: AllowanceOf, account: Account) -> AllowanceInForce:
-    """The account's allowance; nothing for an account the directory no longer has: its spend is booked all the same."""
+    """The account's allowance; nothing where it cannot be told: its spend is booked all the same.
+
+    The directory may no longer have the account, or its card may have become invalid: that concerns this account alone,
+    never the others of the sync. Each such error is logged once per account.
+    """
     try:
-        return allowance_of(account)
-    except UnknownNameError:
+        found = allowance_of(account)
+    except FareboxError as error:
+        _say_once(account, error)
         return NO_ALLOWANCE
+    _said.pop(account, None)
+    return found
+
+
+def _say_once(account: Account, error: FareboxError) -> None:
+    message = str(error)
+    if _said.get(account) == message:
+        return
+    if len(_said) >= SAID_MAX:
+        _said.clear()
+    _said[account] = message
+    _log.error(
+        "quota.no_allowance",
+        org=account.org,
+        product=account.product,
+        pool=account.pool,
+        code=error.code,
+        message=message,
+        advice="calls of this account are refused until that is mended; all others go on",
+    )
 
 
 @dataclass(frozen=True, slots=True)
