@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from farebox.domain.names import module_name
 from farebox.domain.pricing import (
     ABOVE_ALL,
     NO_BODY,
@@ -118,7 +119,7 @@ def _whole(said: msgspec.Raw | None, default: int) -> int:
 def _coql(price: Tiers, select_query: str) -> BodyFacts:
     said = facts_of(select_query)
     limit = price.default if said.limit is None else said.limit
-    return BodyFacts({price.quantity: limit}, module=said.module)
+    return BodyFacts({price.quantity: limit}, module=module_name(said.module))
 
 
 def _charset_or(content: bytes, found: object, facts: BodyFacts) -> Body:

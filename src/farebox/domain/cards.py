@@ -11,11 +11,9 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from farebox.domain.cards_routes import Route, Routes, query_value
+from farebox.domain.names import module_name
 from farebox.domain.plans import AddonSlab, Plan, plan_named
 from farebox.domain.pricing_rules import Price
-
-MODULE_CHARS_MAX: Final = 100
-"""A longer name in a path or query is not a module's and is recorded as none."""
 
 
 class Kind(StrEnum):
@@ -213,4 +211,4 @@ def _module(operation: Operation, route: Route[Operation], segments: list[str], 
         name = query_value(query, operation.module[1:])
     else:
         return operation.module
-    return name if len(name) <= MODULE_CHARS_MAX else ""
+    return module_name(name)

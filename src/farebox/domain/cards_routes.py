@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 from urllib.parse import unquote_plus
 
 T = TypeVar("T")
 
 ANY_METHOD = "*"
+VERSION_CHARS_MAX: Final = 8
+"""A longer segment is no API version: what a caller names as one is bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +113,10 @@ def query_value(query: str, name: str) -> str:
 def is_version(segment: str) -> bool:
     """Whether a path segment names an API version.
 
-    >>> [is_version(segment) for segment in ("v8", "v2.1", "v", "vendors", "v8.", "bulk")]
-    [True, True, False, False, False, False]
+    >>> [is_version(segment) for segment in ("v8", "v2.1", "v", "vendors", "v8.", "bulk", "v88888888")]
+    [True, True, False, False, False, False, False]
     """
-    if segment[:1] != "v" or not segment.isascii():
+    if segment[:1] != "v" or len(segment) > VERSION_CHARS_MAX or not segment.isascii():
         return False
     major, dot, minor = segment[1:].partition(".")
     return major.isdigit() and (minor.isdigit() if dot else True)

@@ -200,12 +200,21 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
         self._input_over = True
         self._pending.clear()
         self.transport = None
-        self._wait_for(None)
-        self._waits.client_write.stop(self)
+        try:
+            self._wait_for(None)
+            self._waits.client_write.stop(self)
+            self._leave_calls()
+        finally:
+            self._site.disconnected(self)
+
+    def _leave_calls(self) -> None:
+        """Tell every call that nobody waits for it; a bug in one keeps nothing from the others."""
         calls, self._calls = self._calls, deque()
         for call in calls:
-            call.client_gone()
-        self._site.disconnected(self)
+            try:
+                call.client_gone()
+            except Exception as error:  # noqa: BLE001 - reported to the loop, like any callback's
+                asyncio.get_running_loop().call_exception_handler({"message": "call failed", "exception": error})
 
     def pause_writing(self) -> None:
         """The caller reads slower than we write."""
@@ -428,9 +437,7 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
             keep_alive = False
         if not keep_alive:
             self._input_over = True
-            for left in self._calls:
-                left.client_gone()
-            self._calls.clear()
+            self._leave_calls()
             self._pending.clear()
             self._end()
             return

@@ -7,13 +7,13 @@ credential of ours never reaches an upstream: the org's own credential for that 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Final
 from urllib.parse import unquote
 
 from farebox.domain.identity import Account
+from farebox.domain.names import clean
 from farebox.gateway.http1_request import RequestHead
 from farebox.gateway.introspect import Claims, Inactive, TokenBook
 from farebox.gateway.refuse import Refusal
@@ -23,10 +23,6 @@ KEY_PREFIX: Final = b"fbx_"
 CALLERS_MAX: Final = 100_000
 """Callers remembered per upstream; beyond, all are looked up afresh."""
 
-NAME_CHARS_MAX: Final = 100
-"""Of a function's or task's name, and of an id that came from outside; longer ones are cut."""
-
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]+")
 _TOKEN_SCHEMES: Final = (b"bearer ", b"zoho-oauthtoken ")
 
 
@@ -225,15 +221,6 @@ def _token(authorization: bytes) -> bytes | None:
         if lowered.startswith(scheme):
             return authorization[len(scheme) :].strip()
     return authorization
-
-
-def clean(text: str) -> str:
-    r"""An outside name made harmless: no control characters, no surrounding space, at most NAME_CHARS_MAX.
-
-    >>> clean(" nightly\x00 sync ")
-    'nightly sync'
-    """
-    return _UNPRINTABLE.sub("", text).strip()[:NAME_CHARS_MAX]
 
 
 def function_and_task(head: RequestHead) -> tuple[str, str]:

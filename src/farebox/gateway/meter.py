@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -390,9 +391,9 @@ class Call(Exchange):
         assert quote is not None
         assert caller is not None
         self.charged = charge.millicredits
-        addon = self.plane.book.charge(hold, charge.millicredits)
+        addon = self.plane.book.charge(hold, charge.millicredits)  # ends the hold: from here on a record must follow
         # Positional, in the order of journal/records.py: by keyword it costs 2 us more of 45 per call.
-        self.entry = entry = Entry(
+        entry = Entry(
             CHARGE,
             self.plane.call_id(hold.stamp),
             hold.stamp,
@@ -426,7 +427,21 @@ class Call(Exchange):
             0,
             hold.leased,
         )
-        self.plane.journal.append(entry, self._released)
+        try:
+            self.entry = self._append(entry, self._released)
+        except JournalError:  # closed, while stopping: as if its group had failed, once the caller of this has ended
+            self.plane.count("charges.not_journalled")
+            self.plane.loop.call_soon(self._released, False)
+
+    def _append(self, entry: Entry, released: Callable[[bool], None] | None) -> Entry:
+        """Journal the entry, or what of it always fits: an amount is never lost to a name that is too long."""
+        try:
+            self.plane.journal.append(entry, released)
+        except JournalError:
+            entry = unnamed(entry)
+            self.plane.journal.append(entry, released)
+            self.plane.count("entries.without_names")
+        return entry
 
     def _close(self, *, outcome: str, reason: str) -> None:
         """The answer that was streamed has ended: what it really cost, as a difference to its record."""
@@ -447,7 +462,10 @@ class Call(Exchange):
             bytes_out=self.bytes_out - entry.bytes_out,
             quantities=charge.quantities,
         )
-        self.plane.journal.append(close, None)
+        try:
+            self._append(close, None)
+        except JournalError:  # closed, while stopping: the charge on disk stands
+            self.plane.count("closes.not_journalled")
         self.plane.journal.unreserve()
 
     def streamed(self) -> None:
@@ -556,6 +574,21 @@ class Call(Exchange):
 
 def _ceiling(quote: pricing.Quote) -> pricing.Charge:
     return pricing.Charge(quote.ceiling, quote.quantities, pricing.NOT_COUNTED)
+
+
+def unnamed(entry: Entry) -> Entry:
+    """The entry without any name a caller or a card's author can make long: below 2 KiB, whatever was called."""
+    return msgspec.structs.replace(
+        entry,
+        user="",
+        app="",
+        function="",
+        task="",
+        module="",
+        path_template="",
+        api_version="",
+        client_ip="",
+    )
 
 
 def _closing(

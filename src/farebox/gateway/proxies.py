@@ -11,6 +11,9 @@ from farebox.gateway.http1_request import RequestHead
 HOPS_MAX: Final = 32
 """Addresses looked at in one X-Forwarded-For field."""
 
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
 
 class TrustedProxies:
     """The networks whose word counts."""
@@ -18,17 +21,14 @@ class TrustedProxies:
     __slots__ = ("_networks",)
 
     def __init__(self, networks: tuple[str, ...]) -> None:
-        self._networks = tuple(ipaddress.ip_network(network) for network in networks)
+        self._networks: tuple[IpNetwork, ...] = tuple(ipaddress.ip_network(network) for network in networks)
 
     def trusts(self, address: str) -> bool:
         """Whether a proxy at that address is believed."""
         if not self._networks:
             return False
-        try:
-            ip = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(ip.version == network.version and ip in network for network in self._networks)
+        ip = _address(address)
+        return ip is not None and any(ip.version == network.version and ip in network for network in self._networks)
 
     def client_ip(self, peer: str, forwarded_for: bytes) -> str:
         """The caller's address: the peer's, or behind trusted proxies the last one they do not vouch for themselves."""
@@ -36,13 +36,11 @@ class TrustedProxies:
             return peer
         client = peer
         for hop in reversed(forwarded_for.decode("latin-1").split(",")[-HOPS_MAX:]):
-            address = hop.strip()
-            try:
-                ipaddress.ip_address(address)
-            except ValueError:
+            address = _address(hop.strip())
+            if address is None:
                 return client
-            client = address
-            if not self.trusts(address):
+            client = str(address)
+            if not self.trusts(client):
                 return client
         return client
 
@@ -65,3 +63,16 @@ class TrustedProxies:
                 + b"\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: "
             )
         return [constant, head.host, b"\r\n"]
+
+
+def _address(text: str) -> IpAddress | None:
+    """The address, an IPv4 one also where a dual-stack socket writes it as IPv6; None: it is none.
+
+    Without the zone of a link-local address, which may be of any length and means nothing elsewhere (RFC 4007 6).
+    """
+    try:
+        ip = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return mapped or ip
