@@ -44,6 +44,29 @@ def test_the_total_is_made_before_the_readers_eyes_with_licences_not_user_rows(s
     assert "Licences are those purchased" in page
 
 
+@pytest.mark.parametrize("path", [PAGE, PRICES])
+def test_a_base_limit_of_its_own_is_not_said_to_be_the_plans(served: World, path: str) -> None:
+    assert "base, plan Standard" in text_of(served, path)
+    served.directory.subscribe("acme", "crm", card="zoho-crm", plan="standard", users=10, base=60_000_000)
+    until(lambda: "60,000 base of this account + 10 licences" in text_of(served, path), what="the new base is shown")
+    assert "base, plan" not in text_of(served, path)
+
+
+@pytest.mark.parametrize("pool", ["", "&pool=functions"])
+def test_the_page_links_its_own_figures_as_json_which_its_reader_may_read(served: World, pool: str) -> None:
+    client = served.client("ada@acme.example")
+    page = client.get(PAGE + pool).text
+    (link,) = re.findall(r'<a href="([^"]*)">The same as JSON</a>', page)
+    answer = client.get(html.unescape(link))
+    assert answer.status_code == 200
+    found = answer.json()
+    assert (found["org"], found["product"], found["pool"]) == ("acme", "crm", "functions" if pool else "api")
+    assert client.post(html.unescape(link)).status_code == 405
+    assert served.client("olga@other.example").get(html.unescape(link)).status_code == 404
+    assert served.client().get(html.unescape(link)).status_code == 401
+    assert client.get(*re.findall(r'<a href="([^"]*)">openapi.json</a>', page)).status_code == 200
+
+
 def test_held_and_used_and_unused_add_up_and_unaccounted_has_a_line_only_when_there_is_any(served: World) -> None:
     entries = served.call("ada", credits=100, settle=False)
     served.settle(entries, keeps=7_000)

@@ -87,5 +87,9 @@ class DirectoryOrgs:
     def _subscription(self, record: SubscriptionRecord) -> Subscription:
         pools = self._card_of(record.card).plan(record.plan).pools
         return Subscription(
-            product=record.product, card=record.card, plan=record.plan, pools=tuple(pool.pool for pool in pools)
+            product=record.product,
+            card=record.card,
+            plan=record.plan,
+            pools=tuple(pool.pool for pool in pools),
+            has_own_base=record.base is not None,
         )

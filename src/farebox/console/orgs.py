@@ -28,6 +28,8 @@ class Subscription:
     card: str
     plan: str
     pools: tuple[str, ...]
+    has_own_base: bool = False
+    """The base limit is this account's, not the plan's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ G8: an org that exists and one that does not are told apart by nothing, neither 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from farebox.console.auth import Login
 from farebox.console.orgs import Org, Orgs, Subscription
@@ -29,6 +29,14 @@ class Place:
         """The place as a query string."""
         named = {"org": self.org.id, "product": self.subscription.product}
         return urlencode(named if self.pool == self.subscription.pools[0] else {**named, "pool": self.pool})
+
+    @property
+    def figures(self) -> str:
+        """Where the JSON API has the same account's allowance."""
+        path = (
+            f"/api/v1/organisations/{quote(self.org.id, safe='')}/{quote(self.subscription.product, safe='')}/allowance"
+        )
+        return path if self.pool == self.subscription.pools[0] else f"{path}?{urlencode({'pool': self.pool})}"
 
 
 def visible_orgs(orgs: Orgs, login: Login) -> tuple[Org, ...]:

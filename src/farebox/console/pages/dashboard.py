@@ -77,6 +77,7 @@ def _values(reading: Reading, guide: Guide) -> dict[str, Any]:
         "title": f"{storage.percent} % used" if storage else "API Dashboard",
         "storage": storage,
         "allowance": reading.allowance,
+        "has_own_base": reading.subscription.has_own_base,
         "state": _state(reading),
         "consumption": consumption,
         "lines": lines[:LINES_SHOWN_MAX],

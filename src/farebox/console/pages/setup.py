@@ -57,6 +57,7 @@ def router(parts: Parts, live: Live) -> APIRouter:
         values = {
             **_frame(parts, request, login, place, here=DASHBOARD),
             "fragments": parts.fragments(place),
+            "figures": place.figures,
             "zone": zone_named(place.org.time_zone),
             "now": reading.at,
         }
@@ -76,6 +77,7 @@ def router(parts: Parts, live: Live) -> APIRouter:
             **_frame(parts, request, login, place, here=PRICES),
             **_price_values(parts.card_of(place.subscription.card), place),
             "allowance": parts.reading(place).allowance,
+            "has_own_base": place.subscription.has_own_base,
         }
         return HTMLResponse(parts.templates.get_template("prices.html").render(values))
 
