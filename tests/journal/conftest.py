@@ -84,6 +84,10 @@ class FaultyDisk(OsDisk):
             raise OSError(code, os.strerror(code))
         return 0
 
+    def make_directory(self, path: Path) -> None:
+        self._meet("make_directory")
+        super().make_directory(path)
+
     def create(self, path: Path) -> int:
         self._meet("create")
         return super().create(path)

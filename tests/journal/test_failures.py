@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from farebox.errors import JournalError
+from farebox.errors import DataDirectoryError, JournalError, JournalFullError
+from farebox.journal import commit
 from farebox.journal.reader import adopt
 
 BREAKS = [
@@ -126,13 +128,69 @@ def test_a_disk_without_space_refuses_at_admission_while_reserved_calls_still_en
 
 
 @pytest.mark.parametrize("call", ["pwrite", "fdatasync", "create", "open", "fallocate", "rename", "sync_directory"])
-@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
-def test_a_journal_that_cannot_start_says_why(root: Path, drive: Any, faulty: Any, call: str, code: int) -> None:
+def test_a_journal_that_cannot_start_says_why(root: Path, drive: Any, faulty: Any, call: str) -> None:
     async def run() -> None:
-        faulty.fail(call, code, times=10_000)
-        with pytest.raises((JournalError, Exception), match="journal"):
+        faulty.fail(call, errno.EIO, times=10_000)
+        with pytest.raises((JournalError, DataDirectoryError), match="journal"):
             async with drive(root, disk=faulty):
                 pass
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize(
+    "call",
+    ["make_directory", "pwrite", "fdatasync", "create", "open", "fallocate", "rename", "sync_directory"],
+)
+def test_without_space_it_starts_refuses_and_goes_on_by_itself(  # noqa: PLR0917 - fixtures
+    root: Path, drive: Any, faulty: Any, numbers_in: Any, call: str, code: int
+) -> None:
+    async def run() -> Any:
+        faulty.fail(call, code, times=10_000)
+        async with drive(root, disk=faulty) as driven:
+            assert not driven.writer.healthy
+            with pytest.raises(JournalFullError, match="calls go on by themselves"):
+                driven.writer.reserve()
+            assert os.strerror(code) in driven.writer.trouble
+            assert await driven.write(1) == [False]
+            faulty.heal()
+            await driven.until(lambda: driven.writer.healthy and driven.writer.trouble is None)
+            driven.writer.reserve()
+            assert await driven.write(2) == [True, True]
+            driven.writer.unreserve()
+            return driven
+
+    assert numbers_in(asyncio.run(run()).path) == [1, 2]
+
+
+def test_without_space_from_start_to_end_closing_leaves_nothing_waiting(root: Path, drive: Any, faulty: Any) -> None:
+    async def run() -> None:
+        faulty.fail("fallocate", errno.ENOSPC, times=10_000)
+        async with drive(root, disk=faulty) as driven:
+            released = driven.append()
+            driven.writer.close()
+            assert await released is False
+
+    asyncio.run(run())
+
+
+def test_too_many_open_files_while_looking_at_the_space_in_use_end_nothing(
+    root: Path, drive: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        async with drive(root) as driven:
+            looks = []
+
+            def look(_root: Path) -> int:
+                looks.append(1)
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+            monkeypatch.setattr(commit, "LOOK_SECONDS", 0.0)
+            monkeypatch.setattr(commit, "bytes_used", look)
+            assert await driven.write(3) == [True] * 3
+            await driven.until(lambda: len(looks) > 1)
+            assert driven.writer.healthy
 
     asyncio.run(run())
 

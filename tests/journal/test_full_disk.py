@@ -56,12 +56,18 @@ def test_a_full_disk_refuses_at_admission_keeps_what_it_has_and_recovers(
     assert all(driven.released.values())
 
 
-def test_a_journal_cannot_start_on_a_full_disk_and_says_so(small: Path, drive: Any) -> None:
-    (small / "filler").write_bytes(bytes((1 << 20) - (1 << 15)))
+def test_a_journal_starts_on_a_full_disk_refuses_and_goes_on_once_there_is_room(small: Path, drive: Any) -> None:
+    filler = small / "filler"
+    filler.write_bytes(bytes((1 << 20) - (1 << 15)))
 
     async def run() -> None:
-        with pytest.raises(JournalFullError, match="cannot start: No space left on device"):
-            async with drive(small / "journal"):
-                pass
+        async with drive(small / "journal") as driven:
+            with pytest.raises(JournalFullError, match="No space left on device"):
+                driven.writer.reserve()
+            filler.unlink()
+            await driven.until(lambda: driven.writer.healthy)
+            driven.writer.reserve()
+            assert await driven.write(2) == [True, True]
+            driven.writer.unreserve()
 
     asyncio.run(run())

@@ -202,6 +202,40 @@ def test_at_journal_bytes_max_admission_stops_with_a_warning_before_and_recovers
     asyncio.run(run())
 
 
+def test_a_full_journal_starts_refuses_and_goes_on_by_itself_once_segments_go(root: Path, drive: Any) -> None:
+    """What a restart finds when usage was not loaded for long: nothing is left of `journal_bytes_max`."""
+    left = root / "i0"
+
+    async def run() -> None:
+        left.mkdir(parents=True)
+        for number in range(1, 5):
+            (left / f"{number:08d}.seg").write_bytes(bytes(1 << 16))
+        async with asyncio.timeout(20), drive(root, journal_bytes_max=4 << 16) as driven:
+            with pytest.raises(JournalFullError, match="journal_bytes_max"):
+                driven.writer.reserve()
+            assert (driven.writer.healthy, driven.writer.warning) == (False, True)
+            for number in (1, 2):
+                (left / f"{number:08d}.seg").unlink()
+            await driven.until(lambda: driven.writer.healthy)
+            driven.writer.reserve()
+            assert await driven.write(2) == [True, True]
+            driven.writer.unreserve()
+
+    asyncio.run(run())
+
+
+def test_room_for_one_segment_is_enough_to_start(root: Path, drive: Any) -> None:
+    async def run() -> None:
+        (root / "i0").mkdir(parents=True)
+        (root / "i0" / "00000001.seg").write_bytes(bytes((5 << 16) // 2))
+        async with drive(root, journal_bytes_max=4 << 16) as driven:
+            driven.writer.reserve()
+            assert await driven.write(2) == [True, True]
+            driven.writer.unreserve()
+
+    asyncio.run(run())
+
+
 def test_refusals_never_take_room_that_calls_have_reserved(root: Path, drive: Any) -> None:
     async def run() -> None:
         async with drive(root, journal_bytes_max=4 << 16) as driven:

@@ -19,7 +19,8 @@ from typing import Final
 
 import msgspec
 
-from farebox.journal.directory import bytes_used, mark_path, segment_path
+from farebox.errors import DataDirectoryError, FareboxError
+from farebox.journal.directory import bytes_used, create, mark_path, segment_path
 from farebox.journal.disk import Disk
 from farebox.journal.position import START, Position
 from farebox.journal.records import Entry
@@ -33,6 +34,8 @@ LOOK_SECONDS: Final = 5.0
 """How often the space in use is looked at; 2 ms with 500 segments."""
 RETRY_SECONDS_MIN: Final = 0.05
 RETRY_SECONDS_MAX: Final = 2.0
+NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+"""Troubles that end by themselves once somebody makes room."""
 
 Released = Callable[[bool], None]
 Pending = tuple[bytes, Entry, Released | None]
@@ -99,6 +102,8 @@ class Committer:
         self.used = 0
         """Bytes of all journals under the root, when last looked at."""
         self.position = START
+        self.lock: int | None = None
+        """What owns the directory; the thread's until it ended. None while the directory could not be made."""
         self.opening, self.preparing = Attempt(), Attempt()
         self._root, self._directory = root, root / first.incarnation
         self._first, self._limits, self._disk, self._done = first, limits, disk, done
@@ -119,13 +124,31 @@ class Committer:
     # -- the loop's side -------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Prepare and open the first segment in the calling thread, then start. Raises `OSError`."""
-        self._look()
-        self._prepare()
-        self._tail = self._open(self._ready.popleft())
-        self._prepare()
-        self._count()
+        """Make the directory and open the first segment in the calling thread, then start.
+
+        Without space it starts all the same, with no capacity, and goes on trying. Raises `OSError` and FareboxErrors
+        for any other reason why the directory cannot be written.
+        """
+        try:
+            self._prepare()
+            self._tail = self._open(self._ready.popleft())
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                self.release()
+                raise
+            self._not_prepared(error)
+        except BaseException:
+            self.release()
+            raise
+        self._try_prepare()
+        self._keep_ready()
         self._thread.start()
+
+    def release(self) -> None:
+        """Let others have the directory. Only before the thread starts or after it ended; safe to repeat."""
+        if self.lock is not None:
+            os.close(self.lock)
+            self.lock = None
 
     def hand_over(self, pending: list[Pending]) -> None:
         """Give a list away for good; an empty one just wakes the thread."""
@@ -244,6 +267,8 @@ class Committer:
     def _prepare(self) -> None:
         """One more segment. Raises `OSError`; ENOSPC also when `journal_bytes_max` says so."""
         size = self._limits.segment + MARK_BYTES
+        if self.lock is None:
+            self.lock = self._create()
         self._look()
         if self.used + size > self._limits.journal:
             raise OSError(errno.ENOSPC, f"journal_bytes_max ({self._limits.journal}) is reached")
@@ -253,10 +278,19 @@ class Committer:
         self._ready.append(segment)
         self.used += size
 
+    def _create(self) -> int:
+        try:
+            return create(self._root, self._first.incarnation, self._disk)
+        except DataDirectoryError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_SPACE:
+                raise error.__cause__ from None
+            raise
+
     def _keep_ready(self) -> None:
         """A working segment, and beyond what is asked for one whole segment more."""
         if time.monotonic() - self._looked_at > LOOK_SECONDS:
-            self._look()
+            with contextlib.suppress(OSError):  # the last look stands; preparing looks again and says what is wrong
+                self._look()
         if self._tail is None:
             self._open_next()
         while self._room() - self._asked() < self._limits.segment_room:
@@ -271,11 +305,15 @@ class Committer:
             return False
         try:
             self._prepare()
-        except OSError as error:
-            self.preparing.failed(f"preparing a segment failed: {error.strerror or error}")
+        except (OSError, FareboxError) as error:
+            self._not_prepared(error)
             return False
         self.preparing.worked()
         return True
+
+    def _not_prepared(self, error: OSError | FareboxError) -> None:
+        reason = error.strerror if isinstance(error, OSError) else None
+        self.preparing.failed(f"preparing a segment failed: {reason or error}")
 
     def _asked(self) -> int:
         return self.appended + self.reserved - self._processed
@@ -315,4 +353,6 @@ class Committer:
 
 def no_space(trouble: str | None) -> bool:
     """Whether the trouble is one that space would end."""
-    return trouble is not None and (os.strerror(errno.ENOSPC) in trouble or "journal_bytes_max" in trouble)
+    return trouble is not None and (
+        any(os.strerror(code) in trouble for code in NO_SPACE) or "journal_bytes_max" in trouble
+    )

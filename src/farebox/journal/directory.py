@@ -148,7 +148,10 @@ def try_lock(directory: Path) -> int | None:
 
 
 def create(root: Path, incarnation: str, disk: Disk) -> int:
-    """Make the incarnation's directory and own it: the lock's descriptor. Raises when the name was ever used here."""
+    """Make the incarnation's directory and own it: the lock's descriptor. Raises when the name was ever used here.
+
+    On failure nothing of it is left, as far as the disk allows, so that it can be tried again.
+    """
     directory, fresh = root / check_incarnation(incarnation), root / (NEW_PREFIX + incarnation)
     with _clear_errors(directory):
         root.mkdir(parents=True, exist_ok=True)
@@ -156,14 +159,24 @@ def create(root: Path, incarnation: str, disk: Disk) -> int:
             raise JournalError(f"{directory} exists: an incarnation is never continued. Start under a new name.")
         with _alone(root):
             disk.make_directory(fresh)
-            lock = os.open(fresh / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                disk.rename(fresh, directory)
-                disk.sync_directory(root)
+                return _own(fresh, directory, disk)
             except BaseException:
-                os.close(lock)
+                for made in (fresh, directory):
+                    with contextlib.suppress(OSError):  # the first error is the one that is reported
+                        _empty(made, disk)
                 raise
+
+
+def _own(fresh: Path, directory: Path, disk: Disk) -> int:
+    lock = os.open(fresh / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        disk.rename(fresh, directory)
+        disk.sync_directory(directory.parent)
+    except BaseException:
+        os.close(lock)
+        raise
     return lock
 
 

@@ -7,7 +7,6 @@ group the thread wakes the loop. Two lists, no lock: a list belongs to one side 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import Final
 import msgspec
 
 from farebox.errors import ConfigInvalidError, JournalError, JournalFullError
-from farebox.journal import directory
 from farebox.journal.commit import Committer, Group, Limits, Pending, Released, no_space
+from farebox.journal.directory import check_incarnation
 from farebox.journal.disk import Disk, OsDisk
 from farebox.journal.position import Position
 from farebox.journal.records import REFUSALS, Entry
@@ -44,7 +43,8 @@ class JournalWriter:
     are released with False: their answers must not be sent. Such an entry is in the journal only if it is appended
     again; the journal never brings it back by itself once a later entry was released.
 
-    Raises `JournalFullError`, `JournalError`, `DataDirectoryError` when it cannot start.
+    Without space, or with `journal_bytes_max` reached, it starts all the same: calls are refused until there is room.
+    Raises `JournalError`, `DataDirectoryError` when it cannot start.
     """
 
     def __init__(
@@ -71,13 +71,12 @@ class JournalWriter:
         self._told = False
         self._asked_for_more = False
         self._closed = False
-        self._lock = directory.create(root, incarnation, disk)
+        check_incarnation(incarnation)
         first = Header(incarnation, 1, segment_bytes, durability, entry_bytes_max, boot_id())
         self._committer = Committer(root, first, self._limits, disk, self._group_done)
         try:
             self._committer.start()
         except OSError as error:
-            os.close(self._lock)
             raise _cannot_start(root, error) from error
 
     def reserve(self) -> None:
@@ -131,7 +130,7 @@ class JournalWriter:
         self._flush()
         self._committer.finish()
         self._deliver()
-        os.close(self._lock)
+        self._committer.release()
 
     @property
     def healthy(self) -> bool:
@@ -228,7 +227,5 @@ def _check_sizes(segment_bytes: int, journal_bytes_max: int, entry_bytes_max: in
 
 
 def _cannot_start(root: Path, error: OSError) -> JournalError:
-    text = error.strerror or str(error)
-    if no_space(text):
-        return JournalFullError(f"The journal in {root} cannot start: {text}. Make room and start again.")
-    return JournalError(f"The journal in {root} cannot start: {text}. Check the disk and its permissions.")
+    reason = error.strerror or str(error)
+    return JournalError(f"The journal in {root} cannot start: {reason}. Check the disk and its permissions.")
