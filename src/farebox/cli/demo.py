@@ -48,9 +48,8 @@ def _run(folder: Path, *, free_ports: bool) -> None:
     processes.check_ports(ports)
     run.prepare(folder)
     under_way = run.Demo(folder.resolve(), dict(ports))
-    print("Starting the CRM API, the gateway and the console ...", file=sys.stderr)
-    run.start(under_way)
-    print(f"Driving them (addresses and logins: {folder / run.DEMO_FILE}) ...\n", file=sys.stderr)
+    run.start(under_way, lambda text: print(text, file=sys.stderr, flush=True))
+    print("Driving them with real programs, the official Python SDK among them ...\n", file=sys.stderr, flush=True)
     print(STEP_HEAD)
     try:
         run.drive(under_way, report=lambda step: print(step_line(step), flush=True))
@@ -62,13 +61,18 @@ def _run(folder: Path, *, free_ports: bool) -> None:
 
 def _say_where(path: Path, folder: Path) -> None:
     content = json.loads(path.read_text())
-    print(f"\nEverything is running. Look at the API Dashboard: {content['console_url']}\n")
+    print(
+        "\nCredits are what the answers named in X-Farebox-Credits-Charged. "
+        "The dashboard shows a few more: the SDK's own calls for lists of fields."
+    )
+    print(f"\nAll of it runs on. Open the API Dashboard and sign in as an organisation: {content['console_url']}\n")
     for org in content["orgs"]:
         print(
             f"  {org['name']:14} {org['product']:6} {org['plan']:9} login {org['login']:28} password {org['password']}"
         )
-    print(f"\nGateway {content['gateway_url']}   CRM API behind it {content['crm_url']}   all of this: {path}")
-    print(f"\nOne more call: curl -i -H 'X-Api-Key: {content['orgs'][0]['api_key']}' \\")
-    print(f"    '{content['gateway_url']}/crm/v8/Leads?fields=Last_Name,Company&per_page=3'")
+    print(f"\nMake one more call, and see it appear on {content['orgs'][0]['name']}'s dashboard within two seconds:\n")
+    print(f"  curl -i -H 'X-Api-Key: {content['orgs'][0]['api_key']}' \\")
+    print(f"    '{content['gateway_url']}/crm/v8/Leads?fields=Last_Name,Company&per_page=3'\n")
+    print(f"All addresses, logins and keys: {path}")
     where = "" if folder == Path("farebox-data") else f" --data {folder}"
     print(f"Stop it with: farebox demo --stop{where}")

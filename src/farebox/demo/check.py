@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ def checked_demo() -> bool:
     with tempfile.TemporaryDirectory(prefix="farebox-demo-") as name:
         demo = run.Demo(Path(name), dict(zip(run.PORTS, processes.free_ports(len(run.PORTS)), strict=True)))
         run.prepare(demo.folder)
-        run.start(demo)
+        run.start(demo, lambda text: print(text, file=sys.stderr, flush=True))
         try:
             print(STEP_HEAD)
             done = run.drive(demo, report=lambda step: print(step_line(step), flush=True))

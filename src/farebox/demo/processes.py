@@ -17,6 +17,8 @@ from farebox.errors import AddressInUseError, FareboxError
 
 START_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 15.0
+ENDED = ("Z", "X")
+"""States in which a process has ended and is only not yet reaped (proc(5))."""
 
 
 class DemoFailedError(FareboxError):
@@ -66,10 +68,11 @@ def is_running(pid: int, *, naming: str = "") -> bool:
     except ChildProcessError:
         pass
     try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except OSError:
         return False
-    return command != "" and naming in command  # a process that ended and is not yet reaped has none
+    return state not in ENDED and naming in command
 
 
 def stop(pids: Mapping[str, int]) -> list[str]:

@@ -113,13 +113,19 @@ def running_processes(folder: Path) -> dict[str, int]:
     return {name: pid for name, pid in noted.items() if processes.is_running(pid, naming=f"{folder.resolve()}/")}
 
 
-def start(demo: Demo) -> None:
-    """The CRM API, then Farebox in front of it. Whatever was started is stopped again when something fails."""
+def start(demo: Demo, say: Callable[[str], None]) -> None:
+    """The CRM API, then Farebox in front of it; `say` is told what is being done.
+
+    Whatever was started is stopped again when something fails.
+    """
     try:
+        say(f"Starting the CRM API on {demo.crm_url} ...")
         gateway_secret = _write_configuration(demo)
         _start_crm(demo, gateway_secret)
+        say("Telling Farebox about three organisations, their people, apps and plans ...")
         _provision(demo)
         demo.calls_before = demo.request_log.stat().st_size
+        say(f"Starting Farebox in front of it: gateway {demo.gateway_url}, console {demo.console_url} ...")
         _start_farebox(demo)
     except BaseException:
         processes.stop(demo.pids)
