@@ -50,7 +50,9 @@ class GatewayConfig:
         'when a call counts as recorded: "disk" (fdatasync, survives power loss) or "os" (survives kill -9)',
     )
     trusted_proxies: tuple[str, ...] = _setting(
-        (), "networks (CIDR) whose Forwarded and X-Forwarded-* fields are believed"
+        (),
+        "networks (CIDR) of proxies whose X-Forwarded-For says who calls; with it their Forwarded and other "
+        "X-Forwarded-* fields are passed on, not read; anybody else's are replaced",
     )
     header_bytes_max: int = _setting(64 * KIB, "bytes of one request or answer head", low=1 * KIB, high=1 * MIB)
     target_bytes_max: int = _setting(16 * KIB, "bytes of one request target (path and query)", low=256)
