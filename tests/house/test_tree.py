@@ -20,6 +20,7 @@ FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 SAYS_WHY = re.compile(r"\b(long|lines)\b.*(:|because)", re.IGNORECASE)
 REFUSAL_CODE = re.compile(r'(?:code=|bad_request\()"([A-Z_]+)"')
+LINK = re.compile(r"""!?\[[^\]]*\]\(\s*<?([^)\s>]+)|<(?:img|a|source)\b[^>]*?(?:src|href|srcset)=["']([^"'\s]+)""")
 REGISTRIES = ("pypi" + ".org", "python" + "hosted", "registry." + "npmjs", "deb." + "debian")
 
 
@@ -105,3 +106,27 @@ def test_the_tests_that_the_guarantees_name_exist() -> None:
     assert len(named) > 15
     assert not [name for name in sorted(named) if f"def {name}(" not in tests]
     assert not [path for path in re.findall(r"`(tests/[\w/]+\.py)`", page) if not ROOT.joinpath(path).is_file()]
+
+
+def _headings(path: Path) -> set[str]:
+    """The anchors of a page, as sites that render Markdown make them of its headings."""
+    found = re.findall(r"^#+ +(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def test_every_link_and_image_between_the_documents_leads_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted(ROOT.joinpath("docs").rglob("*.md"))]
+    found, dead = 0, []
+    for page in pages:
+        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for markdown, tag in LINK.findall(text):
+            link = markdown or tag
+            if re.match(r"[a-z]+:", link):
+                continue
+            found += 1
+            name, _, anchor = link.partition("#")
+            target = page.parent.joinpath(name) if name else page
+            if not target.exists() or (anchor and anchor not in _headings(target)):
+                dead.append(f"{page.relative_to(ROOT)}: {link}")
+    assert found > 20, "the links were not found"
+    assert not dead, dead
