@@ -12,7 +12,8 @@ import typer
 from farebox.cli.places import JsonOption
 
 if TYPE_CHECKING:
-    from farebox.domain.cards import Match
+    from farebox.domain.cards import Match, Operation
+    from farebox.domain.pricing import Quote
 
 CARDS_ASKED = ("zoho-crm", "bigin")
 """The packaged cards whose rows are looked through when none is named; the first one prices what neither lists."""
@@ -61,10 +62,20 @@ def price(
     if status:
         facts = None if answered is None else cards.answer_facts(operation.price, answered)
         amount, final = pricing.charge(quote, pricing.Answer(status, facts)).millicredits, True
-    report: dict[str, Any] = {
+    report = {
         "card": used,
         "card_named": card is not None,
         "listed": bool(match.path_template),
+        **_priced(quote, operation),
+        "millicredits": amount,
+        "final": final,
+    }
+    print(json.dumps(report, indent=2, ensure_ascii=False) if json_output else _text(report))
+
+
+def _priced(quote: Quote, operation: Operation) -> dict[str, Any]:
+    """What the call is and the rule that prices it."""
+    return {
         "operation": operation.name,
         "title": operation.title,
         "kind": str(operation.kind),
@@ -73,15 +84,12 @@ def price(
         "path_template": quote.path_template,
         "pool": quote.pool,
         "quantities": quote.quantities,
-        "millicredits": amount,
-        "final": final,
         "ceiling_millicredits": quote.ceiling,
         "rule": quote.rule,
         "source": operation.source,
         "mark": operation.mark,
         "note": operation.note,
     }
-    print(json.dumps(report, indent=2, ensure_ascii=False) if json_output else _text(report))
 
 
 def _text(report: dict[str, Any]) -> str:
