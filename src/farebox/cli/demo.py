@@ -63,7 +63,7 @@ def _say_where(path: Path, folder: Path) -> None:
     content = json.loads(path.read_text())
     print(
         "\nCredits are what the answers named in X-Farebox-Credits-Charged. "
-        "The dashboard shows a few more: the SDK's own calls for lists of fields."
+        "The dashboard shows a few more: calls the SDK makes by itself (organisation, user, fields)."
     )
     print(f"\nAll of it runs on. Open the API Dashboard and sign in as an organisation: {content['console_url']}\n")
     for org in content["orgs"]:
