@@ -11,7 +11,9 @@ from structlog.testing import capture_logs
 
 from farebox.domain import window
 from farebox.domain.identity import Account
-from farebox.errors import QuotaProtocolError, UnknownNameError
+from farebox.errors import JournalCorruptError, QuotaProtocolError, UnknownNameError
+from farebox.quota.adoption import Rest, settle_one
+from farebox.quota.chunks import Chunk
 from farebox.quota.clock import ManualClock
 from farebox.quota.port import AccountReply, AccountSync, Position
 
@@ -483,6 +485,43 @@ def test_closing_frees_accounts_its_journal_does_not_name(world: World) -> None:
     for account in (ACCOUNT, OTHER):
         view = world.store.view(account)
         assert (view.used, view.held, view.unaccounted) == (0, 0, 0)
+
+
+def test_what_an_incarnation_has_on_loan_is_told_before_and_after_its_expiry_and_while_it_counts(world: World) -> None:
+    dead = world.gateway()
+    name = dead.gateway.incarnation
+    dead.sync(needs=(50,))
+    assert world.store.on_loan(name, ACCOUNT) == 50
+    assert (world.store.on_loan(name, OTHER), world.store.on_loan("unknown", ACCOUNT)) == (0, 0)
+    world.clock.advance(LEASE + SECOND)
+    world.gateway().sync()
+    assert (world.store.view(ACCOUNT).unaccounted, world.store.on_loan(name, ACCOUNT)) == (50, 50)
+    world.clock.advance(DAY + LEASE)
+    assert world.store.on_loan(name, ACCOUNT) == 0
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_a_damaged_journal_leaves_counted_what_may_have_been_spent_after_the_damage(
+    world: World,
+    expired: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    dead, alive = world.gateway(), world.gateway()
+    dead.sync(needs=(50,))
+    if expired:
+        world.clock.advance(LEASE + SECOND)
+        alive.sync()
+    chunk = Chunk(Position(1, 100))
+    chunk.add(ACCOUNT, world.second(), 10)
+    rest = Rest([chunk], damaged=JournalCorruptError("a bad sector", path="x", offset=1))
+    assert not settle_one(world.store, dead.gateway.incarnation, rest)
+    view = world.store.view(ACCOUNT)
+    assert (view.used, view.held, view.unaccounted) == (10, 40, 0)
+    world.clock.advance(LEASE + SECOND)
+    assert alive.sync(needs=(951,)).needs_granted == (False,)
+    assert alive.sync(needs=(950,)).needs_granted == (True,)
+    view = world.store.view(ACCOUNT)
+    assert (view.used, view.unaccounted) == (50, 40)
+    assert world.store.alarms() == ()
 
 
 def test_a_closed_incarnation_is_over(world: World) -> None:

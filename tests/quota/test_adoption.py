@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 
 from farebox.domain.identity import Account
 from farebox.errors import JournalCorruptError, QuotaUnavailableError
+from farebox.journal import reader
 from farebox.journal.position import START, Position
 from farebox.journal.records import CHARGE, CHARGED, CLOSE, REFUSALS, Entry
 from farebox.journal.writer import JournalWriter
+from farebox.quota import adoption
 from farebox.quota.adoption import Adopter, rest_of, settle_one
 from farebox.quota.clock import ManualClock
 from farebox.quota.port import AccountSync, AllowanceInForce, Gateway, SyncReply, SyncRequest
@@ -199,6 +202,37 @@ def test_an_orphaned_directory_is_found_settled_and_closed_and_an_owned_one_left
         assert (store.view(ACCOUNT).used, store.is_closed("dead"), store.is_closed("alive")) == (500, True, False)
         writers[1].close()
         assert await adopter.adopt_all() == ["alive"]
+        await thread.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("call", ["orphans", "adopt"])
+def test_trouble_in_one_round_ends_no_later_round(
+    tmp_path: Path, store: SqliteQuotaStore, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    root = tmp_path / "journal"
+    true, rounds = getattr(reader, call), []
+
+    def troubled(path: Path) -> object:
+        rounds.append(1)
+        if len(rounds) == 1:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return true(path)
+
+    monkeypatch.setattr(reader, call, troubled)
+    monkeypatch.setattr(adoption, "ADOPT_EVERY_SECONDS", 0.01)
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        JournalWriter(root, "dead", durability="os", loop=loop, on_committed=lambda *_: None).close()
+        thread = StoreThread(lambda: store)
+        adopter = Adopter(root, thread)
+        adopter.start()
+        async with asyncio.timeout(10):
+            while not await thread.do(lambda each: each.is_closed("dead")):
+                await asyncio.sleep(0.01)
+        await adopter.close()
         await thread.close()
 
     asyncio.run(scenario())

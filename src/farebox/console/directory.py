@@ -12,7 +12,7 @@ import structlog
 
 from farebox.console.orgs import CardOf, Org, Subscription, User
 from farebox.domain.identity import Account
-from farebox.errors import DataDirectoryError
+from farebox.errors import DataDirectoryError, FareboxError
 from farebox.quota import allowances
 from farebox.quota.directory import DirectoryWatch
 from farebox.quota.directory_image import DirectoryImage, SubscriptionRecord, digest_of
@@ -81,11 +81,20 @@ class DirectoryOrgs:
             id=record.org,
             name=record.name or record.org,
             time_zone=record.time_zone,
-            subscriptions=tuple(self._subscription(each) for each in image.subscriptions(id_)),
+            subscriptions=tuple(
+                found for each in image.subscriptions(id_) if (found := self._subscription(each)) is not None
+            ),
         )
 
-    def _subscription(self, record: SubscriptionRecord) -> Subscription:
-        pools = self._card_of(record.card).plan(record.plan).pools
+    def _subscription(self, record: SubscriptionRecord) -> Subscription | None:
+        """None while its card cannot be used: that concerns this subscription alone, never the other orgs."""
+        try:
+            pools = self._card_of(record.card).plan(record.plan).pools
+        except FareboxError as error:
+            structlog.get_logger().error(
+                "subscription_not_shown", org=record.org, product=record.product, code=error.code, reason=str(error)
+            )
+            return None
         return Subscription(
             product=record.product,
             card=record.card,

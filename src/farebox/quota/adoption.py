@@ -62,8 +62,9 @@ def rest_of(entries: Iterable[tuple[Entry, Position]], *, accounts_max: int = AC
 def settle_one(store: QuotaStore, incarnation: str, rest: Rest) -> bool:
     """Ship the first chunk of `rest` in one sync; whether there is more to do.
 
-    The last chunk closes the incarnation, unless its journal is damaged: then what is lent stays counted. Charges of
-    later chunks are kept, so that nothing is free in between. Raises `QuotaUnavailableError`: begin again with
+    The last chunk closes the incarnation, unless its journal is damaged: then all that was lent and is not settled here
+    stays counted, since it may have been spent beyond the damage. Charges of later chunks are kept, so that nothing is
+    free in between. Raises `QuotaUnavailableError`: begin again with
     `rest_of`, from where the store then is.
     """
     closing = len(rest.chunks) <= 1 and rest.damaged is None
@@ -82,7 +83,7 @@ def settle_one(store: QuotaStore, incarnation: str, rest: Rest) -> bool:
                 product=account.product,
                 pool=account.pool,
                 settled=tuple(sorted(rows.items())),
-                keeps=sum(later.charges.get(account, 0) for later in rest.chunks[1:]),
+                keeps=_keeps(store, incarnation, rest, account),
                 needs=(),
                 likes=0,
             )
@@ -93,6 +94,15 @@ def settle_one(store: QuotaStore, incarnation: str, rest: Rest) -> bool:
     store.sync(request)
     del rest.chunks[:1]
     return not closing and bool(rest.chunks)
+
+
+def _keeps(store: QuotaStore, incarnation: str, rest: Rest, account: Account) -> int:
+    """What the first chunk of `rest` leaves lent of one of its accounts."""
+    charged_later = sum(later.charges.get(account, 0) for later in rest.chunks[1:])
+    if rest.damaged is None:
+        return charged_later
+    settled = max(0, sum(rest.chunks[0].rows[account].values()))
+    return max(charged_later, store.on_loan(incarnation, account) - settled)
 
 
 class Adopter:
@@ -132,8 +142,8 @@ class Adopter:
     async def _orphans(self) -> list[str]:
         try:
             return [name for name in await asyncio.to_thread(reader.orphans, self._root) if name not in self._damaged]
-        except FareboxError as error:
-            _log.error("adoption.failed", code=error.code, message=str(error))
+        except Exception as error:  # noqa: BLE001 - nothing in one round may end all that would follow
+            _failed(error)
             return []
 
     async def _try_to_adopt(self, incarnation: str) -> bool:
@@ -141,8 +151,8 @@ class Adopter:
             return await self._adopt(incarnation)
         except QuotaUnavailableError as error:
             _log.warning("adoption.postponed", incarnation=incarnation, code=error.code, message=str(error))
-        except FareboxError as error:
-            _log.error("adoption.failed", incarnation=incarnation, code=error.code, message=str(error))
+        except Exception as error:  # noqa: BLE001 - one journal's trouble is not the others', nor the next round's
+            _failed(error, incarnation=incarnation)
         return False
 
     async def _adopt(self, incarnation: str) -> bool:
@@ -161,3 +171,8 @@ class Adopter:
             _log.error("adoption.damaged", incarnation=incarnation, message=str(rest.damaged))
             return False
         return True
+
+
+def _failed(error: Exception, **where: str) -> None:
+    code = error.code if isinstance(error, FareboxError) else type(error).__name__
+    _log.error("adoption.failed", code=code, message=str(error), advice="tried again in the next round", **where)

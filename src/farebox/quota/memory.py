@@ -188,6 +188,11 @@ class MemoryQuotaStore:
         """See `QuotaStore.is_closed`."""
         return self._incarnations.get(incarnation, _Incarnation()).closed
 
+    def on_loan(self, incarnation: str, account: Account) -> int:
+        """See `QuotaStore.on_loan`."""
+        lease = self._incarnations.get(incarnation, _Incarnation()).leases.get(account, _Lease())
+        return lease.out + window.used([(lease.second, lease.unaccounted)], at=self.now())
+
     def view(self, account: Account) -> AccountView:
         """See `QuotaStore.view`."""
         now = self.now()

@@ -176,6 +176,10 @@ class QuotaStore(Protocol):
         """Whether that incarnation was closed (its segments may go once usage has them too)."""
         ...
 
+    def on_loan(self, incarnation: str, account: Account) -> int:
+        """Millicredits lent to that incarnation and counted now: as lent, or since their expiry as unaccounted."""
+        ...
+
     def view(self, account: Account) -> AccountView:
         """The account as it stands now, without changing anything.
 

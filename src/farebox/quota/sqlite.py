@@ -147,6 +147,11 @@ class SqliteQuotaStore:
         with self._reader() as reader:
             return read_life(reader.connection, incarnation)[1].closed
 
+    def on_loan(self, incarnation: str, account: Account) -> int:
+        """See `QuotaStore.on_loan`. Raises `QuotaUnavailableError`."""
+        with self._reader() as reader:
+            return reader.on_loan(incarnation, account)
+
     def view(self, account: Account) -> AccountView:
         """See `QuotaStore.view`. Raises `QuotaUnavailableError`."""
         with self._reader() as reader:

@@ -116,6 +116,16 @@ class SpendReader:
         used = sum(amount for _, amount in rows)
         return AccountView(now, allowance, used, lent, int(unaccounted), tuple(rows))
 
+    def on_loan(self, incarnation: str, account: Account) -> int:
+        """See `QuotaStore.on_loan`."""
+        row = self.connection.execute(
+            "SELECT lent + iif(unaccounted_second >= ?, unaccounted, 0) FROM leases"
+            " WHERE incarnation = (SELECT id FROM incarnations WHERE incarnation = ?)"
+            " AND account = (SELECT id FROM accounts WHERE org = ? AND product = ? AND pool = ?)",
+            (oldest_counting_second(self.now()), incarnation, account.org, account.product, account.pool),
+        ).fetchone()
+        return int(row[0]) if row else 0
+
     @contextmanager
     def _snapshot(self) -> Iterator[sqlite3.Connection]:
         self.connection.execute("BEGIN")
