@@ -296,6 +296,55 @@ def test_a_key_of_ours_does_not_leave_by_an_open_route_and_what_is_not_ours_does
     )
 
 
+WRITTEN = [
+    "Authorization: Bearer  {key}",
+    "Authorization: Bearer\t{key}",
+    "Authorization: bearer \t {key}",
+    "Authorization: Zoho-oauthtoken {key}",
+    "Authorization: Zoho-oauthtoken  {key}",
+    "Authorization: Token {key}",
+    'Authorization: Bearer "{key}"',
+    "Authorization: Token token={key}",
+    "Authorization: {key}",
+    "X-Api-Key: theirs, {key}",
+    "X-Api-Key: Bearer {key}",
+    "X-Api-Key:\t{key}",
+]
+
+
+@pytest.mark.parametrize("field", WRITTEN)
+@pytest.mark.parametrize("path", ["/crm/v8/Leads", "/crm/v8/settings/modules", "/oauth/v2/token"])
+@pytest.mark.parametrize("identity", ["introspection", "key"])
+def test_a_key_of_ours_never_leaves_however_it_is_written(
+    by_token: ByToken, make_gateway: GatewayMaker, upstream: StubUpstream, *, field: str, path: str, identity: str
+) -> None:
+    if identity == "introspection":
+        gateway, key = by_token.gateway, by_token.key
+    else:
+        gateway = make_gateway(card="zoho-crm", identity=identity, start=False)
+        key = by_token.key  # the directory is the same
+    answer = gateway.start().caller().say(f"GET {path} HTTP/1.1\r\nHost: g\r\n{field.format(key=key)}\r\n\r\n").hear()
+    assert answer.status == 200
+    assert key.encode() not in upstream.requests[0].head
+    assert not by_token.server.requests
+
+
+@pytest.mark.parametrize("path", ["/crm/v8/Leads", "/oauth/v2/token"])
+def test_an_api_key_given_twice_is_refused(by_token: ByToken, upstream: StubUpstream, path: str) -> None:
+    head = f"GET {path} HTTP/1.1\r\nHost: g\r\nX-Api-Key: theirs\r\nX-Api-Key: {by_token.key}\r\n\r\n"
+    answer = by_token.start().caller().say(head).hear()
+    assert (answer.status, answer.json()["code"]) == (400, "FIELD_REPEATED")
+    assert not upstream.requests
+
+
+def test_a_token_that_happens_to_hold_the_letters_of_a_key_is_a_token(
+    by_token: ByToken, upstream: StubUpstream
+) -> None:
+    said = "Bearer eyJhfbx_a.b-fbx_c.d"
+    assert by_token.start().caller().ask("GET", "/crm/v8/Leads", fields={"Authorization": said}).status == 200
+    assert upstream.requests[0].fields["authorization"] == said
+
+
 def test_an_org_nobody_added_is_told_what_to_do(by_token: ByToken) -> None:
     by_token.says(active=True, org="stranger")
     answer = by_token.start().caller().ask("GET", "/crm/v8/Leads", fields={"Authorization": "Bearer t"})

@@ -113,7 +113,9 @@ def request_head(  # noqa: C901, PLR0912, PLR0915 - long: one branch per field t
         elif kind == field.TRANSFER_ENCODING:
             coding = value if coding is None else coding + b"," + value
         elif kind == field.API_KEY:
-            head.api_key = value if head.api_key is None else head.api_key + b"," + value
+            if head.api_key is not None:
+                raise bad_request("FIELD_REPEATED", "X-Api-Key is given more than once.")
+            head.api_key = value
         elif kind == field.FAREBOX_KEY:
             head.farebox_key = value if head.farebox_key is None else head.farebox_key + b"," + value
         elif kind == field.FAREBOX_FUNCTION:

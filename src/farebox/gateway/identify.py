@@ -7,6 +7,7 @@ credential of ours never reaches an upstream: the org's own credential for that 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Final
@@ -23,6 +24,7 @@ KEY_PREFIX: Final = b"fbx_"
 CALLERS_MAX: Final = 100_000
 """Callers remembered per upstream; beyond, all are looked up afresh."""
 
+_KEY_OF_OURS: Final = re.compile(rb"(?<![A-Za-z0-9._~+/-])fbx_[^\s;\"']*")
 _TOKEN_SCHEMES: Final = (b"bearer ", b"zoho-oauthtoken ")
 
 
@@ -85,7 +87,7 @@ class Identifier:
         if len(keys) == 1 and self._fixed is None:  # nearly every call of a key upstream: one digest, one look-up
             digest = sha256(keys[0]).digest()
             known = self._callers.get(digest)
-            if known is None or (head.authorization is not None and not is_ours(head.authorization)):
+            if known is None or token is not None:
                 known = self._by_keys(image, keys, None, replaces=token is None)
                 if isinstance(known, Caller) and token is None:
                     self._callers[digest] = known
@@ -196,23 +198,34 @@ def _credentials(head: RequestHead, *, keys_only: bool) -> tuple[list[bytes], by
     token: bytes | None = None
     authorization = head.authorization
     if authorization is not None:
-        if is_ours(authorization):
-            keys.append(authorization[7:].strip())
+        key = key_of_ours(authorization)
+        if key is not None:
+            keys.append(key)
         else:
             token = _token(authorization)
     if head.farebox_key is not None:
         keys.append(head.farebox_key.strip())
     if head.api_key is not None:
-        if keys_only or head.api_key.startswith(KEY_PREFIX):
-            keys.append(head.api_key.strip())
+        key = key_of_ours(head.api_key)
+        if key is not None or keys_only:
+            keys.append(key or head.api_key.strip())
         else:  # the upstream's own
             head.lines += (b"X-Api-Key", b": ", head.api_key, b"\r\n")
     return keys, token
 
 
-def is_ours(authorization: bytes) -> bool:
-    """Whether an Authorization field holds a key of ours, which must not leave."""
-    return authorization[7:11] == KEY_PREFIX and authorization[:7].lower() == b"bearer "
+def key_of_ours(credential: bytes) -> bytes | None:
+    r"""The Farebox key in an Authorization or X-Api-Key field, which must not leave; None: there is none.
+
+    Whatever the scheme and the space before it: any word of the field that begins with fbx_ is one.
+
+    >>> key_of_ours(b"Zoho-oauthtoken\t fbx_abc"), key_of_ours(b"Bearer eyJfbx_.x")
+    (b'fbx_abc', None)
+    """
+    if KEY_PREFIX not in credential:
+        return None
+    found = _KEY_OF_OURS.search(credential)
+    return None if found is None else found[0]
 
 
 def _token(authorization: bytes) -> bytes | None:

@@ -26,7 +26,7 @@ from farebox.gateway.http1_answer import AnswerHead
 from farebox.gateway.http1_client import ClientConnection
 from farebox.gateway.http1_request import RequestHead
 from farebox.gateway.http1_upstream import UpstreamConnection
-from farebox.gateway.identify import KEY_PREFIX, Caller, function_and_task, is_ours
+from farebox.gateway.identify import Caller, function_and_task, key_of_ours
 from farebox.gateway.plane import Plane, Route
 from farebox.gateway.refusals import RefusalKey
 from farebox.gateway.refuse import Refusal, fields_of, rendered
@@ -116,9 +116,9 @@ class Call(Exchange):
     def _pass_through(self) -> None:
         """An open route: what is not ours of the caller's credentials goes on as it came."""
         head = self.head
-        if head.authorization is not None and is_ours(head.authorization):
+        if head.authorization is not None and key_of_ours(head.authorization) is not None:
             head.authorization = None
-        if head.api_key is not None and not head.api_key.startswith(KEY_PREFIX):
+        if head.api_key is not None and key_of_ours(head.api_key) is None:
             head.lines += (b"X-Api-Key", b": ", head.api_key, b"\r\n")
         self.forward(self.route.pool)
 
