@@ -350,3 +350,36 @@ def test_a_request_byte_by_byte_is_a_request(gateway: Gateway, upstream: StubUps
         caller.say(bytes((byte,)))
     assert caller.hear().status == 200
     assert upstream.requests[0].body == b"abc"
+
+
+def body_bytes(gateway: Gateway) -> list[int]:
+    """What is kept of the bodies of calls that are being read."""
+    return [client._calls[0].body_bytes for client in gateway.worker.plane.clients if client._calls]
+
+
+def test_what_follows_a_request_refused_within_its_body_is_not_read(
+    make_gateway: GatewayMaker, upstream: StubUpstream
+) -> None:
+    gateway = make_gateway(card="zoho-crm", price_body_bytes_max=2_000, credits=1)
+    assert [gateway.caller().ask("GET", "/crm/v8/Leads").status for _ in range(2)] == [200, 429]  # refused at once now
+    caller = gateway.caller().say("POST /crm/v8/Leads HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n")
+    caller.say(b"7d0\r\n" + b"x" * 2_000 + b"\r\n")
+    until(lambda: gateway.on_loop(lambda: body_bytes(gateway)) == [2_000])
+    caller.say("1\r\ny\r\n0\r\n\r\nDELETE /oauth/second HTTP/1.1\r\nHost: g\r\n\r\n")
+    said = caller.raw()
+    assert said.startswith(b"HTTP/1.1 429 ")
+    assert said.count(b"HTTP/1.1 ") == 1
+    assert len(upstream.requests) == 1
+
+
+def test_a_connection_that_ended_within_a_body_is_not_kept_for_a_caller_that_stays(
+    make_gateway: GatewayMaker,
+) -> None:
+    gateway = make_gateway(card="zoho-crm", price_body_bytes_max=2_000, credits=1)
+    assert [gateway.caller().ask("GET", "/crm/v8/Leads").status for _ in range(2)] == [200, 429]  # refused at once now
+    caller = gateway.caller().say("POST /crm/v8/Leads HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\n\r\n")
+    caller.say(b"7d0\r\n" + b"x" * 2_000 + b"\r\n")
+    until(lambda: gateway.on_loop(lambda: body_bytes(gateway)) == [2_000])
+    caller.say("1\r\ny\r\n")
+    assert caller.hear().status == 429
+    until(lambda: gateway.on_loop(lambda: len(gateway.worker.plane.clients)) == 2)

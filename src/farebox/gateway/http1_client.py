@@ -253,6 +253,8 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
     def on_headers_complete(self) -> None:
         """A head is whole."""
         self._head_done = self._progress = True
+        if self._input_over:  # the connection ended within this very read: what follows is nobody's
+            return
         site = self._site
         # The exact sum is made only when the bytes read so far could be above a bound (1 us per call).
         if (
@@ -283,7 +285,8 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
         self._head_done = False
         self._target = b""
         self._fields = []
-        self._input_over = self._last
+        if self._last:  # only ever set: a call that was answered before its end may have ended the input already
+            self._input_over = True
         call, self._parsing = self._parsing, None
         if call is not None:
             call.body_complete()
@@ -355,6 +358,8 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
 
     def _await_more(self) -> None:
         """Start the wait that fits what is missing now."""
+        if self._lingered >= 0:  # ended within this very read: that wait goes on
+            return
         if self._parsing is not None:
             if not self._read_pauses:
                 self._wait_for(self._waits.client_body)
