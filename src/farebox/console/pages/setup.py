@@ -34,6 +34,9 @@ MARK_WORDS: Final = {
 }
 
 
+MARK_NAMES: Final = {"off": "official", "3rd": "third party", "obs": "measured", "?": "unconfirmed", "own": "own"}
+
+
 def router(parts: Parts, live: Live) -> APIRouter:
     """The routes of the setup pages."""
     routes = APIRouter(include_in_schema=False)
@@ -160,6 +163,5 @@ def _price_row(operation: Operation) -> dict[str, Any]:
         "ceiling": operation.ceiling,
         "source": operation.source,
         "host": (urlsplit(operation.source).hostname or operation.source).removeprefix("www.").removeprefix("raw."),
-        "mark": operation.mark,
-        "mark_words": MARK_WORDS.get(operation.mark, operation.mark),
+        "marks": [(MARK_NAMES.get(mark, mark), MARK_WORDS.get(mark, mark)) for mark in operation.mark.split()],
     }
