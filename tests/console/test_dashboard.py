@@ -229,7 +229,7 @@ def test_how_credits_are_calculated_is_made_from_the_card_and_the_plan(served: W
     assert "Every call costs 1 credit per call unless it is listed here" in page
     assert re.search(r"Convert Lead .*? 5 credits per call", page)
     assert re.search(r"Insert Records .*? 1 credit per 10 records, at most 10 credits", page)
-    assert re.search(r"Record count .*?\?", page)
+    assert re.search(r"Record count .*?unconfirmed", page)
 
 
 def test_the_page_is_semantic_and_labelled(served: World) -> None:
