@@ -7,8 +7,9 @@ import pytest
 
 from farebox.cli.crm import crm as command
 from farebox.crm.catalogue_bigin import BIGIN
+from farebox.crm.errors import ApiError
 from farebox.crm.provision import create_organisation
-from farebox.crm.routes import VERSIONS
+from farebox.crm.routes import VERSIONS, find_route
 from farebox.crm.seed_file import ORGANISATION_WORDS, USER_WORDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "crm.md").read_text(encoding="utf-8")
@@ -34,3 +35,46 @@ def test_the_ends_of_the_version_ranges_and_bigins_modules_are_documented() -> N
         assert f"/{product}/{max(versions)}" in PAGE
     for module in BIGIN:
         assert module in PAGE
+
+
+NOT_SUPPORTED = {
+    "Search": "GET Leads/search",
+    "COQL": "POST coql",
+    "composite": "POST __composite_requests",
+    "bulk read": "POST bulk/v8/read",
+    "notifications": "POST actions/watch",
+    "files": "POST files",
+    "photos": "GET Leads/1/photo",
+    "attachments": "GET Leads/1/Attachments",
+    "tags": "GET settings/tags",
+    "notes of a record": "GET Leads/1/Notes",
+    "related records": "GET Leads/1/Products",
+    "timeline": "GET Leads/1/__timeline",
+    "convert": "POST Leads/1/actions/convert",
+    "clone": "POST Leads/1/actions/clone",
+    "deleted records": "GET Leads/deleted",
+    "count": "GET Leads/actions/count",
+    "mass update": "POST Leads/actions/mass_update",
+    "locks": "POST Leads/1/actions/lock",
+    "layouts": "GET settings/layouts",
+    "related lists": "GET settings/related_lists",
+    "custom views": "GET settings/custom_views",
+    "roles": "GET settings/roles",
+    "profiles": "GET settings/profiles",
+    "territories": "GET settings/territories",
+    "currencies": "GET settings/currencies",
+    "variables": "GET settings/variables",
+    "workflows": "GET settings/automation/workflow_rules",
+    "changing fields": "POST settings/fields",
+}
+
+
+@pytest.mark.parametrize(("words", "call"), NOT_SUPPORTED.items())
+def test_what_is_not_supported_stands_in_the_last_row_and_is_answered_as_it_says(words: str, call: str) -> None:
+    (row,) = [line for line in PAGE.splitlines() if line.startswith("| Search")]
+    assert words in row
+    method, path = call.split()
+    with pytest.raises(ApiError) as refused:
+        find_route(method, path.split("/"))
+    assert refused.value.code in ("INVALID_URL_PATTERN", "INVALID_REQUEST_METHOD")
+    assert refused.value.code in row
