@@ -379,3 +379,32 @@ def test_forwarding_fields_are_believed_only_from_trusted_proxies(
     assert fields["x-forwarded-for"] == forwarded
     assert "x-real-ip" not in fields
     assert ("forwarded" in fields) == (forwarded != "127.0.0.1")
+
+
+@pytest.mark.parametrize("expires", ["9" * 400, "1e308", "9" * 30])
+def test_a_token_that_expires_beyond_all_numbers_is_active(by_token: ByToken, expires: str) -> None:
+    said = b'{"active": true, "org": "acme", "exp": %s}' % expires.encode()
+    by_token.server.answer("/oauth/introspect", Behaviour(body=said))
+    gateway = by_token.start()
+    answer = gateway.caller().ask("GET", "/crm/v8/Leads", fields={"Authorization": "Bearer t"})
+    assert answer.status in (200, 503)  # 503: the decoder takes no such number
+    assert gateway.worker.plane._routes[0][1].identifier._tokens._asking == 0
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'{"active": true, "exp": -' + b"9" * 400 + b"}",
+        b'{"active": true, "org": ' + b"9" * 5000 + b"}",
+        b'{"active": true, "org": 1e999}',
+        b'{"active": true, "x": ' + b"[" * 30_000 + b"]" * 30_000 + b"}",
+    ],
+)
+def test_an_answer_nobody_can_read_ends_the_question(by_token: ByToken, said: bytes) -> None:
+    by_token.server.answer("/oauth/introspect", Behaviour(body=said))
+    gateway = by_token.start()
+    for number in range(10):
+        answer = gateway.caller().ask("GET", "/crm/v8/Leads", fields={"Authorization": f"Bearer t{number}"})
+        assert answer.status in (401, 403, 503)
+    by_token.says(active=True, org="acme")
+    assert gateway.caller().ask("GET", "/crm/v8/Leads", fields={"Authorization": "Bearer good"}).status == 200

@@ -126,3 +126,32 @@ def test_health_says_when_the_journal_fills_up(make_gateway: GatewayMaker, upstr
         return "journal_bytes_max" in gateway.caller().ask("GET", "/-/farebox/healthz").json()["reason"]
 
     until(filling)
+
+
+def test_what_failed_says_whether_it_is_charged(make_gateway: GatewayMaker, upstream: StubUpstream) -> None:
+    gateway = make_gateway(card="zoho-crm", answer_seconds=0.3)
+    upstream.default = Behaviour(never_answer=True)
+    assert "so it is charged." in gateway.caller().ask("GET", "/crm/v8/Leads").json()["message"]
+    for path in ("/crm/v8/settings/modules", "/oauth/v2/token"):
+        answer = gateway.caller().ask("GET", path)
+        charged = answer.fields.get("x-farebox-credits-charged", "0") != "0"
+        assert answer.status == 504
+        assert ("so it is charged." in answer.json()["message"]) == charged
+        assert ("Nothing was charged." in answer.json()["message"]) == (not charged)
+
+
+def test_a_call_sent_on_a_stale_connection_to_an_upstream_that_is_gone_says_that_it_is_charged(
+    make_gateway: GatewayMaker,
+) -> None:
+    with StubUpstream() as gone:
+        gone.answer("/stale", Behaviour(never_answer=True))
+        gateway = make_gateway(url=gone.url)
+        caller = gateway.caller()
+        assert caller.ask("GET", "/first").status == 200
+        caller.say("GET /stale HTTP/1.1\r\nHost: g\r\n\r\n")
+        gone.wait_for(2)
+    answer = caller.hear()
+    assert (answer.status, answer.fields["x-farebox-credits-charged"]) == (502, "1")
+    assert answer.json()["code"] == "UPSTREAM_UNREACHABLE"
+    assert "so it is charged." in answer.json()["detail"]
+    assert "Nothing was charged." in gateway.caller().ask().json()["detail"]

@@ -230,12 +230,17 @@ class Exchange:
     def unreachable(self, reason: str, *, busy: bool) -> None:
         """There is no connection to the upstream."""
         if busy:
-            refusal = Refusal(status=503, code="UPSTREAM_BUSY", text=f"{reason}; try again shortly.", retry_after=1)
+            refusal = Refusal(
+                status=503,
+                code="UPSTREAM_BUSY",
+                text=f"{reason}; try again shortly. {self.charge_words()}",
+                retry_after=1,
+            )
         else:
             refusal = Refusal(
                 status=502,
                 code="UPSTREAM_UNREACHABLE",
-                text=f"The upstream cannot be reached: {reason}. Nothing was charged.",
+                text=f"The upstream cannot be reached: {reason}. {self.charge_words()}",
             )
         self.failed(refusal)
 
@@ -302,10 +307,10 @@ class Exchange:
             self.pool.acquire(self, fresh=True)
             return
         if why == TIMED_OUT:
-            refusal = Refusal(status=504, code="UPSTREAM_TIMEOUT", text=f"No answer in time: {reason}.{_CHARGED}")
+            status, code, text = 504, "UPSTREAM_TIMEOUT", f"No answer in time: {reason}."
         else:
-            refusal = Refusal(status=502, code="UPSTREAM_FAILED", text=f"No usable answer: {reason}.{_CHARGED}")
-        self.failed(refusal)
+            status, code, text = 502, "UPSTREAM_FAILED", f"No usable answer: {reason}."
+        self.failed(Refusal(status=status, code=code, text=f"{text} {self.charge_words()}"))
 
     def _may_repeat(self, upstream: UpstreamConnection) -> bool:
         """Only a kept-alive connection that had gone stale, before any byte of an answer, and harmless to repeat."""
@@ -458,5 +463,6 @@ class Exchange:
     def cut_off(self) -> None:
         """The caller is gone."""
 
-
-_CHARGED: Final = " The request had been sent, so it is charged"
+    def charge_words(self) -> str:
+        """A sentence about what a call costs that has failed now."""
+        return "Nothing was charged."

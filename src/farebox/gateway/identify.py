@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from farebox.domain.identity import Account
 from farebox.domain.names import clean
 from farebox.gateway.http1_request import RequestHead
-from farebox.gateway.introspect import Claims, Inactive, TokenBook
+from farebox.gateway.introspect import Claims, Inactive, TokenBook, unavailable
 from farebox.gateway.refuse import Refusal
 from farebox.quota.directory_image import DirectoryImage
 
@@ -104,11 +104,16 @@ class Identifier:
         identified: asyncio.Future[Identified] = asyncio.get_running_loop().create_future()
 
         def told(asked: asyncio.Future[Claims | Inactive | Refusal]) -> None:
-            if not identified.done():
-                answer = asked.result()
-                identified.set_result(
-                    answer if isinstance(answer, Refusal) else self._by_claims(self._directory(), keys, answer)
-                )
+            if identified.done():
+                return
+            answer = asked.result()
+            who: Identified
+            try:
+                who = answer if isinstance(answer, Refusal) else self._by_claims(self._directory(), keys, answer)
+            except Exception as error:  # noqa: BLE001 - reported to the loop; the caller must not wait on
+                asked.get_loop().call_exception_handler({"message": "identification failed", "exception": error})
+                who = unavailable("what it says cannot be looked up")
+            identified.set_result(who)
 
         tokens.ask(token, digest).add_done_callback(told)
         return identified

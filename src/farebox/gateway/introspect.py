@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import msgspec
+import structlog
 
 from farebox.config import Introspection
 from farebox.gateway.http1_answer import AnswerHead
@@ -29,6 +30,8 @@ WAITING_MAX: Final = 1_000
 INACTIVE_SECONDS: Final = 10.0
 ANSWER_BYTES_MAX: Final = 64 * 1024
 ID_CHARS_MAX: Final = 100
+EXPIRY_MAX: Final = 1e12
+"""Unix seconds; an `exp` may be any number, and one that no float holds is as good as never."""
 TOKEN_BYTES_MAX: Final = 8 * 1024
 """A longer token is none and is not asked about."""
 
@@ -52,6 +55,7 @@ class Inactive:
 
 
 INACTIVE: Final = Inactive()
+_log = structlog.get_logger("farebox.gateway")
 Told = Claims | Inactive | Refusal
 
 
@@ -97,7 +101,7 @@ class TokenBook:
         elif digest in self._asked:
             self._asked[digest].append(future)
         elif len(self._waiting) >= WAITING_MAX:
-            future.set_result(_unavailable("too many tokens wait to be checked"))
+            future.set_result(unavailable("too many tokens wait to be checked"))
         else:
             self._asked[digest] = [future]
             self._waiting.append((token, digest))
@@ -119,22 +123,22 @@ class TokenBook:
     def read(self, status: int, content: bytes, now: float) -> tuple[Told, float]:
         """(what an introspection answer says, for how many seconds it is believed). `now`: Unix time."""
         if status != 200:  # noqa: PLR2004 - RFC 7662 2.2
-            return _unavailable(f"the authorization server answered {status}"), 0
+            return unavailable(f"the authorization server answered {status}"), 0
         try:
             said = msgspec.json.decode(content, type=dict[str, Any])
         except msgspec.DecodeError:
-            return _unavailable("the authorization server's answer is not JSON"), 0
+            return unavailable("the authorization server's answer is not JSON"), 0
         if said.get("active") is not True:
             return INACTIVE, INACTIVE_SECONDS
         expires = said.get("exp")
         seconds = self._cache_seconds
         if isinstance(expires, int | float) and not isinstance(expires, bool):
-            seconds = min(seconds, expires - now)
+            seconds = min(seconds, min(max(expires, 0), EXPIRY_MAX) - now)
             if seconds <= 0:
                 return INACTIVE, INACTIVE_SECONDS
         org = _text(said.get(self._config.org_claim))
         if not org:
-            return _unavailable(f"the authorization server did not say {self._config.org_claim!r}"), 0
+            return unavailable(f"the authorization server did not say {self._config.org_claim!r}"), 0
         claims = Claims(org, _text(said.get(self._config.user_claim)), _text(said.get(self._config.app_claim)))
         return claims, seconds
 
@@ -198,12 +202,12 @@ class Question:
 
     def unreachable(self, reason: str, *, busy: bool) -> None:  # noqa: ARG002 - both are a 503
         """There is no connection."""
-        self._end(_unavailable(reason), 0)
+        self._end(unavailable(reason), 0)
 
     def timed_out(self, wait: TimeoutClass) -> None:  # noqa: ARG002 - the pool's only wait
         """No connection came free."""
         self._pool.forget(self)
-        self._end(_unavailable("no connection to the authorization server came free"), 0)
+        self._end(unavailable("no connection to the authorization server came free"), 0)
 
     def interim(self, status: int, fields: Fields) -> None:
         """Not the answer."""
@@ -218,14 +222,19 @@ class Question:
         self._content += chunks
         if self._size > ANSWER_BYTES_MAX and self._upstream is not None:
             self._upstream.close()
-            self._end(_unavailable("the authorization server's answer is too long"), 0)
+            self._end(unavailable("the authorization server's answer is too long"), 0)
 
     def answer_waits(self) -> None:
         """The rest is on its way."""
 
     def answer_complete(self) -> None:
         """Read what it says."""
-        told, seconds = self._book.read(self._status, b"".join(self._content), time.time())
+        told: Told
+        try:
+            told, seconds = self._book.read(self._status, b"".join(self._content), time.time())
+        except Exception as error:  # noqa: BLE001 - whatever it says: those who wait get an answer, and the log the cause
+            _log.warning("introspection.unreadable", error=repr(error)[:200])
+            told, seconds = unavailable("the authorization server's answer cannot be read"), 0
         self._end(told, seconds)
 
     def answer_failed(self, why: str, reason: str) -> None:  # noqa: ARG002 - all are a 503
@@ -235,7 +244,7 @@ class Question:
             self._repeated = True
             self._pool.acquire(self, fresh=True)
         else:
-            self._end(_unavailable(reason), 0)
+            self._end(unavailable(reason), 0)
 
     def upstream_paused(self) -> None:
         """The request is small enough to be buffered."""
@@ -271,7 +280,8 @@ def _text(claim: object) -> str:
     return ""
 
 
-def _unavailable(reason: str) -> Refusal:
+def unavailable(reason: str) -> Refusal:
+    """503: who a token belongs to cannot be found out now."""
     return Refusal(
         status=503,
         code="IDENTITY_UNAVAILABLE",
@@ -280,4 +290,13 @@ def _unavailable(reason: str) -> Refusal:
     )
 
 
-__all__ = ["INACTIVE", "Claims", "Inactive", "PoolWaits", "Question", "TokenBook", "introspection_authority"]
+__all__ = [
+    "INACTIVE",
+    "Claims",
+    "Inactive",
+    "PoolWaits",
+    "Question",
+    "TokenBook",
+    "introspection_authority",
+    "unavailable",
+]

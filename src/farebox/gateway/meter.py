@@ -352,6 +352,12 @@ class Call(Exchange):
             self.refusal = refusal
             self._charge_unknown(status=refusal.status, outcome=UNANSWERED, reason=refusal.code.lower())
 
+    def charge_words(self) -> str:
+        """Whether a call that has failed now is charged: it is metered, and was sent, be it on a connection before."""
+        if self.hold is None or not self.reached:
+            return "Nothing was charged."
+        return "The request had been sent, so it is charged."
+
     def cut_off(self) -> None:
         """The caller is gone: what reached the upstream is charged all the same."""
         self._give_up_waiting()
