@@ -211,3 +211,46 @@ def test_a_bug_in_the_commit_thread_refuses_calls_instead_of_leaving_them_waitin
                 driven.writer.reserve()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("bug", [RuntimeError, MemoryError])
+@pytest.mark.parametrize("call", ["pwrite", "fdatasync"])
+def test_a_bug_in_the_commit_thread_fails_the_group_it_had_in_hand_and_closing_does_not_hang(  # noqa: PLR0917 - fixtures
+    root: Path, drive: Any, faulty: Any, monkeypatch: pytest.MonkeyPatch, call: str, bug: type[Exception]
+) -> None:
+    monkeypatch.setattr("threading.excepthook", lambda _arguments: None)
+
+    async def run() -> Any:
+        async with drive(root, disk=faulty) as driven:
+            assert await driven.write(2) == [True] * 2
+
+            def broken(*_: object) -> None:
+                raise bug("broken")
+
+            monkeypatch.setattr(faulty, call, broken)
+            assert await driven.write(3) == [False] * 3
+            assert not driven.writer.healthy
+            assert "commit thread ended" in driven.writer.trouble
+            last = driven.append()
+            driven.writer.close()
+            assert await last is False
+            return driven
+
+    driven = asyncio.run(run())
+    assert driven.released == {0: True, 1: True, 2: False, 3: False, 4: False, 5: False}
+
+
+def test_a_bug_while_closing_fails_what_was_left_and_does_not_hang(
+    root: Path, drive: Any, faulty: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("threading.excepthook", lambda _arguments: None)
+
+    async def run() -> None:
+        async with drive(root, disk=faulty) as driven:
+            assert await driven.write(1) == [True]
+            monkeypatch.setattr(faulty, "pwrite", lambda *_: 1 // 0)
+            last = driven.append()
+            driven.writer.close()
+            assert await last is False
+
+    asyncio.run(run())

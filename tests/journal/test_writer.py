@@ -106,6 +106,40 @@ def test_close_commits_what_is_left_seals_and_lets_go_of_the_directory(root: Pat
     assert sum(path.stat().st_size for path in root.rglob("*.seg")) < 4096, "prepared space was not given back"
 
 
+def test_what_a_callback_appends_while_the_journal_closes_is_committed_too(
+    root: Path, drive: Any, numbers_in: Any, entry: Any
+) -> None:
+    """A streamed answer's promise that becomes durable only then is still followed by its close."""
+
+    async def run() -> Any:
+        reported: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context["exception"]))
+        async with drive(root) as driven:
+            driven.writer.append(entry(0), lambda _: driven.writer.append(entry(1), None))
+            driven.writer.close()
+            assert reported == []
+            return driven
+
+    assert numbers_in(asyncio.run(run()).path) == [0, 1]
+
+
+def test_a_sealed_journal_stays_owned_until_it_is_released(root: Path, drive: Any) -> None:
+    async def run() -> None:
+        async with drive(root) as driven:
+            await driven.write(1)
+            driven.writer.seal()
+            with pytest.raises(JournalError, match="closed"):
+                driven.append()
+            assert adopt(driven.path) is None
+            driven.writer.release()
+            adopted = adopt(driven.path)
+            assert adopted is not None
+            assert adopted.end == driven.writer.position
+            adopted.release()
+
+    asyncio.run(run())
+
+
 def test_an_owned_directory_cannot_be_adopted_and_an_incarnation_never_continues(root: Path, drive: Any) -> None:
     async def run() -> None:
         async with drive(root) as driven:

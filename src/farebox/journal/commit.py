@@ -107,7 +107,10 @@ class Committer:
         self.opening, self.preparing = Attempt(), Attempt()
         self._root, self._directory = root, root / first.incarnation
         self._first, self._limits, self._disk, self._done = first, limits, disk, done
-        self._queue: queue.SimpleQueue[list[Pending] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[Pending] | threading.Event | None] = queue.SimpleQueue()
+        self._in_hand: list[Pending] = []
+        self._done_in_hand = 0
+        self._awaited: list[threading.Event] = []
         self._tail: Tail | None = None
         self._ready: deque[int] = deque()
         self._next_segment = 1
@@ -154,6 +157,13 @@ class Committer:
         """Give a list away for good; an empty one just wakes the thread."""
         self._queue.put(pending)
 
+    def settle(self) -> None:
+        """Return when all that was handed over before is done with. Not after `finish`."""
+        committed = threading.Event()
+        self._queue.put(committed)
+        while not committed.wait(TICK_SECONDS) and self._thread.is_alive():
+            pass
+
     def finish(self) -> None:
         """Commit what is left, seal, and return when the thread has ended."""
         self._queue.put(None)
@@ -162,18 +172,19 @@ class Committer:
     # -- the thread's side -----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        stopping = False
         try:
-            stopping = False
             while not stopping:
-                pending, stopping = self._take()
-                if pending:
-                    self._commit(pending)
+                self._in_hand, stopping = self._take()
+                self._done_in_hand = 0
+                if self._in_hand:
+                    self._commit(self._in_hand)
+                self._tell_awaited()
                 self._keep_ready()
             self._seal_for_good()
         except BaseException as error:  # a bug must refuse calls, not leave them waiting
-            self.capacity = -1
             self.opening.failed(f"the commit thread ended: {error!r}")
-            self._fail_all_that_comes()
+            self._refuse_for_good(stopping=stopping)
             raise
 
     def _take(self) -> tuple[list[Pending], bool]:
@@ -183,11 +194,18 @@ class Committer:
         try:
             item = self._queue.get(timeout=wait)
             while item is not None:
-                taken = taken + item if taken else item
+                if isinstance(item, threading.Event):
+                    self._awaited.append(item)
+                else:
+                    taken = taken + item if taken else item
                 item = self._queue.get_nowait()
         except queue.Empty:
             return taken, False
         return taken, True
+
+    def _tell_awaited(self) -> None:
+        while self._awaited:
+            self._awaited.pop().set()
 
     def _commit(self, pending: list[Pending]) -> None:
         start = 0
@@ -227,6 +245,7 @@ class Committer:
     def _finish_group(self, group: list[Pending], position: Position | None) -> None:
         self._processed += sum(len(payload) for payload, _, _ in group) + len(group) * RECORD_HEAD_BYTES
         self._count()
+        self._done_in_hand += len(group)
         self._done(Group(group, position))
 
     def _abandon(self, tail: Tail, error: OSError) -> None:
@@ -346,9 +365,25 @@ class Committer:
                 self._disk.unlink(segment_path(self._directory, segment))
                 self._disk.unlink(mark_path(self._directory, segment))
 
-    def _fail_all_that_comes(self) -> None:
-        while (item := self._queue.get()) is not None:
-            self._done(Group(item, None))
+    def _refuse_for_good(self, *, stopping: bool) -> None:
+        """After a bug: nothing is written any more, and whatever was or is handed over fails, until told to stop."""
+        self.capacity = -1
+        tail, self._tail = self._tail, None
+        if tail is not None:
+            with contextlib.suppress(Exception):  # whatever it was may still be; adoption seals where this could not
+                tail.seal()
+            tail.close()
+        if failed := self._in_hand[self._done_in_hand :]:
+            self._done(Group(failed, None))
+        self._tell_awaited()
+        while not stopping:
+            item = self._queue.get()
+            if isinstance(item, threading.Event):
+                item.set()
+            elif item is None:
+                stopping = True
+            elif item:
+                self._done(Group(item, None))
 
 
 def no_space(trouble: str | None) -> bool:

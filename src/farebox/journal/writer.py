@@ -123,13 +123,29 @@ class JournalWriter:
         filling.append((payload, entry, released))
 
     def close(self) -> None:
-        """Commit what is left, seal, release the lock; all callbacks have run when it returns. Safe to repeat."""
+        """`seal` and `release`. Safe to repeat."""
+        self.seal()
+        self.release()
+
+    def seal(self) -> None:
+        """Commit what is left, what callbacks append when it is released included, and seal the journal's end.
+
+        All callbacks have run when it returns, and nothing can be appended any more. The directory stays owned, so that
+        nobody adopts it before the last sync. Safe to repeat.
+        """
         if self._closed:
             return
+        self._flush()
+        self._committer.settle()
+        self._deliver()
         self._closed = True
         self._flush()
         self._committer.finish()
         self._deliver()
+
+    def release(self) -> None:
+        """After `seal`: let others have the directory. Safe to repeat."""
+        assert self._closed, "a journal is sealed before others may have it"
         self._committer.release()
 
     @property
