@@ -116,6 +116,14 @@ def test_upstream_credentials_are_per_upstream_or_for_all(acme: Directory) -> No
     assert acme.image().upstream_credential("acme", "crm") == "Bearer all"
 
 
+@pytest.mark.parametrize("bad", ["Bearer x\n", "Bearer x\r\nX-Admin: 1", "Bearer \x00", " Bearer x", "Bearer é", ""])
+def test_a_credential_that_is_no_field_value_is_refused_and_never_repeated(acme: Directory, bad: str) -> None:
+    with pytest.raises(ConfigInvalidError, match="on one line") as caught:
+        acme.set_upstream_credential("acme", authorization=bad)
+    assert not bad.strip() or bad.strip() not in str(caught.value)
+    assert acme.image().upstream_credential("acme", "crm") is None
+
+
 def test_the_file_is_readable_by_its_owner_only(acme: Directory, tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "data" / "directory.db").stat().st_mode) == 0o600
 
@@ -127,6 +135,8 @@ def test_the_allowance_is_the_plans_formula_with_the_orgs_own_numbers(acme: Dire
     acme.subscribe("acme", "crm", card="zoho-crm", plan="standard", users=10, base=20_000_000, addon=5_000_000)
     made = of(account)
     assert (made.total, made.plan_part, made.base, made.addon) == (27_500_000, 22_500_000, 20_000_000, 5_000_000)
+    functions = of(Account("acme", "crm", "functions"))
+    assert (functions.total, functions.addon) == (7_000_000, 0), "an own base and add-on are the API pool's"
 
 
 def test_the_allowance_of_a_suspended_org_is_nothing_until_it_goes_on(acme: Directory) -> None:

@@ -35,16 +35,21 @@ def allowance_of(image: Callable[[], DirectoryImage], card: Callable[[str], Rate
 
 
 def in_force(image: DirectoryImage, card: Callable[[str], RateCard], account: Account) -> AllowanceInForce:
-    """min(base + users x per_user + addon, cap) by the org's subscription; 0 while the org is suspended."""
+    """min(base + users x per_user + addon, cap) by the org's subscription; 0 while the org is suspended.
+
+    An account's own base and add-on credits belong to the card's first pool, the one calls spend from.
+    """
     org = image.org(account.org)
     subscription = image.subscription(account.org, account.product)
     if org is None or subscription is None:
         raise UnknownNameError(f"Organisation {account.org!r} has no subscription of {account.product!r}.")
+    rates = card(subscription.card)
+    main = account.pool == rates.pools[0].name
     made = plans.allowance(
-        card(subscription.card).plan(subscription.plan).pool(account.pool),
+        rates.plan(subscription.plan).pool(account.pool),
         subscription.users,
-        base_override=subscription.base,
-        addon=subscription.addon,
+        base_override=subscription.base if main else None,
+        addon=subscription.addon if main else 0,
     )
     return AllowanceInForce(
         total=0 if org.suspended else made.total,
