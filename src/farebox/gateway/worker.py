@@ -1,7 +1,7 @@
 """One gateway worker, from its parts: listen, take calls, and on stopping give everything back.
 
 Order of stopping: no new connections, calls under way end (or are cut after `stop_grace_seconds`), what they cost is
-committed, the last sync returns every lease and closes the incarnation.
+committed, the last sync returns every lease and closes the incarnation, and only then is the journal's directory free.
 """
 
 from __future__ import annotations
@@ -218,8 +218,11 @@ class Worker:
         self.waits.timeouts.stop()
         self.plane.refusals.flush()
         await self._adopter.close()
-        self.journal.close()
-        await self._syncer.close()
+        self.journal.seal()
+        try:
+            await self._syncer.close()
+        finally:
+            self.journal.release()  # only now: before, whoever adopts the dead could have closed the incarnation
         await self._thread.close()
         await self._loop.run_in_executor(self._directory_thread, self._watch.close)
         self._directory_thread.shutdown()
@@ -289,6 +292,8 @@ class Worker:
                 await self._loop.run_in_executor(self._directory_thread, self._watch.refresh)
             except DataDirectoryError as error:  # the last image stays in force
                 _log.warning("directory.unreadable", code=error.code, message=str(error))
+            except Exception as error:  # noqa: BLE001 - whatever it was, a key revoked afterwards must be refused
+                _log.error("directory.failed", message=repr(error), exc_info=error)
 
     def _look_at_journal(self) -> None:
         """Say once that the journal fills up, and once that it is well again."""
