@@ -57,9 +57,11 @@ class Running:
 
 
 @asynccontextmanager
-async def running(path: Path) -> AsyncIterator[Running]:
+async def running(
+    path: Path, allowance: Callable[[Account], AllowanceInForce] = allowance_of
+) -> AsyncIterator[Running]:
     clock = SystemClock()
-    store = Troubled(SqliteQuotaStore(path, allowance_of=allowance_of))
+    store = Troubled(SqliteQuotaStore(path, allowance_of=allowance))
     thread = StoreThread(lambda: store)  # type: ignore[arg-type,return-value]  # it passes on what it does not have
     book = LeaseBook(Gateway("host", 0, "life-1"), clock.boottime)
     faults: list[BaseException] = []
@@ -231,5 +233,36 @@ def test_jobs_of_the_store_thread_run_in_order_and_give_their_errors_back(tmp_pa
         assert isinstance(results[0], QuotaUnavailableError)
         assert results[1] == 0, "opening is tried again"
         await thread.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("suspended", [False, True])
+def test_a_call_that_costs_nothing_takes_one_sync_where_more_is_out_than_the_allowance(
+    tmp_path: Path,
+    suspended: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """Above a lowered allowance nothing lent may be spent: a ceiling of 0 must not be asked for again and again."""
+    totals = [10_000]
+
+    def allowance(_: Account) -> AllowanceInForce:
+        total = totals[-1]
+        return AllowanceInForce(total, total, "p", total, 0, 0, 0, None, 1, suspended and total < 10_000)
+
+    async def scenario() -> None:
+        async with running(tmp_path / "quota.db", allowance) as parts:
+            hold = await parts.book.wait(ACCOUNT, 5_000)
+            assert isinstance(hold, Hold)
+            totals.append(0 if suspended else 100)
+            before = len(parts.store.asked)
+            answer = await asyncio.wait_for(parts.book.wait(ACCOUNT, 0), DEADLINE_SECONDS)
+            assert len(parts.store.asked) - before <= 2, "one may have been under way"
+            if suspended:
+                assert isinstance(answer, Refusal)
+                assert answer.reason == "suspended"
+            else:
+                assert isinstance(answer, Hold)
+                assert parts.book.charge(answer, 0) == 0
+            parts.book.release(hold)
 
     asyncio.run(scenario())

@@ -153,7 +153,7 @@ class Lease:
         self.expires_at = answer.expires_at
         self.short = answer.short
         self.snapshot = snapshot = answer.snapshot
-        if snapshot.used + snapshot.lent > snapshot.allowance.total:
+        if snapshot.used + snapshot.lent > snapshot.allowance.total or snapshot.allowance.suspended:
             self.deadline = 0  # lowered or suspended: not even what ending holds return may be spent
         for second, amount in settled.items():
             self.unbook(second, amount)

@@ -402,8 +402,8 @@ class LeaseBook:
             if not granted:
                 again.append(waiter)  # it may fit without what was kept; told that credits are short, nothing is kept
                 continue
-            hold = self.admit(lease.account, waiter.ceiling)
-            if isinstance(hold, Hold):
+            hold = self.admit(lease.account, waiter.ceiling) if waiter.ceiling else self._for_nothing(lease)
+            if hold is not None:
                 waiter.future.set_result(hold)
             else:
                 again.append(waiter)  # the reply came after the lease's deadline: nothing lent by it may be spent
@@ -411,6 +411,13 @@ class LeaseBook:
             lease.waiting.extendleft(reversed(again))
             self._waiting[lease.account] = None
             self.wake()
+
+    def _for_nothing(self, lease: Lease) -> Answer:
+        """A ceiling of 0 needs no lease: admitted also where nothing lent may be spent, unless the org is suspended."""
+        if lease.snapshot is not None and lease.snapshot.allowance.suspended:
+            return lease.refusal(0, self.stamp())
+        lease.used_at = self._clock()
+        return Hold(lease.account, 0, self.stamp(), 0, True)
 
     def _serve_late_waiters(self, lease: Lease) -> None:
         """Who came while the sync was under way may be served from what it brought; else the next one carries them."""
