@@ -11,7 +11,7 @@ import pytest
 
 from farebox import cards
 from farebox.domain.identity import Account, Principal
-from farebox.errors import DataDirectoryError, DataVersionError, NameTakenError, UnknownNameError
+from farebox.errors import ConfigInvalidError, DataDirectoryError, DataVersionError, NameTakenError, UnknownNameError
 from farebox.quota.allowances import allowance_of
 from farebox.quota.directory import Directory, DirectoryWatch
 from farebox.quota.directory_image import digest_of

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from farebox.errors import DataDirectoryError, NameTakenError, UnknownNameError
+from farebox.errors import ConfigInvalidError, DataDirectoryError, NameTakenError, UnknownNameError
 from farebox.quota import sqlite_file
 from farebox.quota.directory_image import (
     AppRecord,
@@ -201,7 +201,12 @@ class Directory:
             _one(found, f"There is no key {id!r}. `farebox key list` shows those there are.")
 
     def set_upstream_credential(self, org: str, *, upstream: str = "", authorization: str | None) -> None:
-        """The Authorization value sent upstream in place of a Farebox key of the org; None removes it."""
+        """The Authorization value sent upstream in place of a Farebox key of the org; None removes it.
+
+        Raises `ConfigInvalidError` for what cannot be the value of a header field.
+        """
+        if authorization is not None:
+            _check_credential(authorization)
         with self._change() as (db, _):
             _require_org(db, org)
             if authorization is None:
@@ -335,6 +340,17 @@ def _check_id(what: str, text: str) -> None:
         raise UnknownNameError(
             f"{text!r} cannot be the id of a new {what}: use 1 to 200 characters, none of them blank, '/', '?' or '#'."
         )
+
+
+def _check_credential(authorization: str) -> None:
+    """It goes into requests as it is, where a line break would begin another field. Never repeated: it is a secret."""
+    blank = authorization != authorization.strip()
+    if not authorization or blank or not (authorization.isascii() and authorization.isprintable()):
+        sentence = (
+            "The upstream credential cannot be the value of an Authorization field: give it on one line, in ASCII, "
+            "without control characters and without blanks or a line break at its ends."
+        )
+        raise ConfigInvalidError((sentence,))
 
 
 def _check_zone(name: str) -> None:
