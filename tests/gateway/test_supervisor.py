@@ -87,6 +87,36 @@ def test_a_child_that_cannot_start_at_all_stops_everything_with_status_1(supervi
     assert "ended with status 3 right after its start" in running.said()
 
 
+NO_PROCESSES = """
+import errno, subprocess
+true, starts = subprocess.Popen, []
+def scarce(*arguments, **options):
+    starts.append(1)
+    if len(starts) in (FAILING,):
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+    return true(*arguments, **options)
+supervisor.subprocess.Popen = scarce
+"""
+
+
+def test_a_restart_for_which_the_machine_has_no_process_left_is_tried_again(
+    supervised: Callable[..., Supervised],
+) -> None:
+    running = supervised("time.sleep(60)", ", heartbeat=True", NO_PROCESSES.replace("FAILING", "2, 3"))
+    os.kill(running.started(), signal.SIGKILL)
+    running.started(2)
+    assert running.said().count("child cannot be started: Resource temporarily unavailable; trying again") == 2
+    assert running.stop() == 0
+
+
+def test_a_first_start_for_which_the_machine_has_no_process_left_stops_everything_with_status_1(
+    supervised: Callable[..., Supervised],
+) -> None:
+    running = supervised("time.sleep(60)", ", heartbeat=True", NO_PROCESSES.replace("FAILING", "1"))
+    assert running.process.wait(10) == 1
+    assert "child cannot be started: Resource temporarily unavailable. Everything is stopped." in running.said()
+
+
 def test_a_child_that_falls_silent_is_killed_and_replaced(supervised: Callable[..., Supervised]) -> None:
     running = supervised(
         "os.write(supervisor.heartbeat_fd(), b'.'); time.sleep(60)",

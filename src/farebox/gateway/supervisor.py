@@ -61,6 +61,7 @@ class _Running:
         self.restart_at = 0.0
         self.backoff = BACKOFF_FIRST_SECONDS
         self.was_steady = False
+        self.was_started = False
 
 
 def supervise(children: Sequence[Child]) -> int:
@@ -108,29 +109,49 @@ class _Supervisor:
         self._stopping = True
 
     def _start(self, running: _Running) -> None:
-        child = running.child
+        """Start the child, or have it tried again with back-off when the machine cannot start a process just now."""
+        running.started_at = running.beaten_at = time.monotonic()
+        writing: int | None = None
+        try:
+            if running.child.heartbeat:
+                running.beats, writing = os.pipe()
+                os.set_blocking(running.beats, False)
+                self._selector.register(running.beats, selectors.EVENT_READ, running)
+            running.process = self._process(running.child, writing)
+            running.was_started = True
+        except OSError as error:
+            self._forget_beats(running)
+            self._not_started(running, error)
+        finally:
+            if writing is not None:
+                os.close(writing)
+
+    def _process(self, child: Child, writing: int | None) -> subprocess.Popen[bytes]:
         environment = {**os.environ, LIFELINE_VARIABLE: str(self._lifeline_read)}
         inherited = [self._lifeline_read]
-        writing: int | None = None
-        if child.heartbeat:
-            running.beats, writing = os.pipe()
-            os.set_blocking(running.beats, False)
-            self._selector.register(running.beats, selectors.EVENT_READ, running)
+        if writing is not None:
             environment[HEARTBEAT_VARIABLE] = str(writing)
             inherited.append(writing)
         if child.listener is not None:
             environment[LISTENER_VARIABLE] = str(child.listener.fileno())
             inherited.append(child.listener.fileno())
-        running.started_at = running.beaten_at = time.monotonic()
-        running.process = subprocess.Popen(  # noqa: S603 - argv comes from our own code
+        return subprocess.Popen(  # noqa: S603 - argv comes from our own code
             child.argv,
             env=environment,
             pass_fds=inherited,
             # Ctrl-C in a terminal reaches the whole group: only the supervisor is to act on it.
             start_new_session=True,
         )
-        if writing is not None:
-            os.close(writing)
+
+    def _not_started(self, running: _Running, error: OSError) -> None:
+        name = running.child.name
+        if running.child.essential and not running.was_started:
+            _say(f"{name} cannot be started: {error.strerror or error}. Everything is stopped.")
+            self._status = 1
+            self._stopping = True
+            return
+        _say(f"{name} cannot be started: {error.strerror or error}; trying again in {running.backoff:.1f} s")
+        self._restart_later(running, running.started_at)
 
     def _wait(self) -> None:
         now = time.monotonic()
@@ -182,6 +203,10 @@ class _Supervisor:
             return
         rest = "" if running.child.essential else "; the rest goes on"
         _say(f"{name} {how} after {lived:.1f} s; restarting in {running.backoff:.1f} s{rest}")
+        self._restart_later(running, now)
+
+    @staticmethod
+    def _restart_later(running: _Running, now: float) -> None:
         running.restart_at = now + running.backoff
         running.backoff = min(2 * running.backoff, BACKOFF_MAX_SECONDS)
 
