@@ -51,7 +51,7 @@ def test_a_caller_that_leaves_a_call_with_an_endless_name_frees_its_connection(
     upstream.default = Behaviour(never_answer=True)
     for number in range(3):
         caller = gateway.caller().say(f"GET /crm/v{'8' * 5000}/Leads HTTP/1.1\r\nHost: g\r\n\r\n")
-        until(lambda number=number: len(upstream.requests) == number + 1)
+        upstream.wait_for(number + 1)
         caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
         caller.close()
         until(lambda: not gateway.on_loop(lambda: len(gateway.worker.plane.clients)))
