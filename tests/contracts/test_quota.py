@@ -169,7 +169,6 @@ def test_a_card_that_became_invalid_stops_its_own_account_and_no_other_and_is_lo
     assert peer.sync(needs=(10,), account=OTHER).needs_granted == (True,)
 
 
-
 # --- stamps: booked in the second of admission ------------------------------------------------------------------
 
 
