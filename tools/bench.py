@@ -86,7 +86,7 @@ def measure(stack: ExitStack, folder: Path, nginx: str, arguments: argparse.Name
     sync_ms = fdatasync_p50_ms(ROOT)
     print(f"{os.cpu_count()} cores; fdatasync p50 here {sync_ms:.3f} ms; rounds {arguments.rounds}\n")
     print(f"{'figure':36} {'nginx/s':>9} {'farebox/s':>9} {'ratio':>6} {'goal':>5}  met")
-    figures = []
+    figures: list[dict[str, object]] = []
     for durability in ("disk", "os"):
         with gateway_running(folder, upstream, durability) as gateway:
             wanted = [goal for goal in GOALS if goal.durability == durability]
