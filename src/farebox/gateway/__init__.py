@@ -1,1 +1,1 @@
-"""The data plane: takes calls, prices, admits, forwards, charges, records, answers. worker.py puts a worker together."""
+"""The data plane: takes calls, prices, admits, forwards, charges, records, answers. A worker is made in worker.py."""
