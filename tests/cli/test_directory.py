@@ -221,3 +221,22 @@ def test_the_list_of_logins_makes_no_file_where_there_are_none(tmp_path: Path) -
     assert isinstance(result.exception, DataDirectoryError)
     assert "farebox login add" in str(result.exception)
     assert not (tmp_path / "data").exists()
+
+
+def test_one_user_is_suspended_and_let_go_on_and_the_others_are_not_touched(tmp_path: Path) -> None:
+    ok(tmp_path, "org", "add", "acme")
+    ok(tmp_path, "user", "add", "acme", "ada")
+    ok(tmp_path, "user", "add", "acme", "ben")
+
+    def active() -> dict[str, bool]:
+        directory = Directory.open(tmp_path)
+        try:
+            return {user.id: user.active for user in directory.image().users("acme")}
+        finally:
+            directory.close()
+
+    assert "calls are refused" in ok(tmp_path, "user", "suspend", "acme", "ada")
+    assert active() == {"ada": False, "ben": True}
+    ok(tmp_path, "user", "suspend", "acme", "ada", "--resume")
+    assert active() == {"ada": True, "ben": True}
+    assert isinstance(call(tmp_path, "user", "suspend", "acme", "nobody").exception, UnknownNameError)

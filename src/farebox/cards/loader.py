@@ -97,7 +97,6 @@ class _Reader:
 
     def __init__(self, root: Table) -> None:
         self._root = root
-        self._problems = root.problems
         self._sources = self._read_sources()
         self._pools = self._read_pools()
 

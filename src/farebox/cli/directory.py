@@ -207,6 +207,22 @@ def add_user(
     _say(json_output, {"org": org, "user": user}, f"User {user} of {org} added.")
 
 
+@_user.command("suspend")
+def suspend_user(
+    org: OrgArgument,
+    user: Annotated[str, typer.Argument(help="The user's id.")],
+    *,
+    resume: Annotated[bool, typer.Option("--resume", help="Let their calls go on instead.")] = False,
+    data: DataOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Refuse all calls of one user, everywhere within two seconds; the organisation's others go on."""
+    with _directory(data) as directory:
+        directory.set_user_active(org, user, active=resume)
+    text = f"User {user} of {org} {'may call again' if resume else 'is not active: their calls are refused'}."
+    _say(json_output, {"org": org, "user": user, "active": resume}, text)
+
+
 @_user.command("list")
 def list_users(org: OrgArgument, *, data: DataOption = None, json_output: JsonOption = False) -> None:
     """The users of an organisation."""

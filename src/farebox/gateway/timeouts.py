@@ -45,11 +45,6 @@ class TimeoutClass:
         since.pop(waiter, None)
         since[waiter] = self._now()
 
-    def start_once(self, waiter: Waiter) -> None:
-        """Wait from now on, unless waiting already."""
-        if waiter not in self._since:
-            self._since[waiter] = self._now()
-
     def stop(self, waiter: Waiter) -> None:
         """No longer wait; nothing happens when it did not."""
         self._since.pop(waiter, None)
