@@ -23,7 +23,7 @@ check: ## lint, types and architecture
 
 test: check ## everything CI runs
 	@tools/setup chromium curl
-	$(BIN)/pytest $(PYTEST)
+	timeout --kill-after=30 3600 $(BIN)/pytest $(PYTEST)
 
 bench: ## gateway against nginx on the same core; prints and writes build/bench.json
 	@tools/setup nginx wrk

@@ -252,8 +252,7 @@ class World:
             self._server.should_exit = True
             self._thread.join(20)
             assert not self._thread.is_alive(), "the console did not stop"
-        if self.url:
-            self.ingest.stop()
+        self.ingest.stop()
         self.usage.close()
         self.quota.close()
         self.orgs.close()

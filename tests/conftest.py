@@ -1,0 +1,33 @@
+"""A run ends when its tests have ended: a thread left behind fails it by name instead of keeping it for ever."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from concurrent.futures import thread as pools
+
+import pytest
+
+LEFT = pytest.StashKey[list[str]]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """After every fixture was taken down nothing may run that keeps the interpreter from ending."""
+    pooled = set(pools._threads_queues)  # idle ones end with the interpreter
+    known = {threading.main_thread(), threading.current_thread(), *pooled}
+    left = [thread.name for thread in threading.enumerate() if not thread.daemon and thread not in known]
+    if left:
+        session.config.stash[LEFT] = left
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last word: end now and say whose fault it is."""
+    left = config.stash.get(LEFT, [])
+    if left:
+        sys.stderr.write(f"still running after the last test: {', '.join(left)}; a test must stop what it started\n")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(pytest.ExitCode.TESTS_FAILED)
