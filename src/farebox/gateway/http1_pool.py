@@ -68,11 +68,20 @@ class UpstreamPool:
         self._idle: list[UpstreamConnection] = []
         self._waiting: dict[PooledCall, None] = {}
         self._connecting: set[asyncio.Task[None]] = set()
+        self.connects = 0
+        """Connections opened since the start."""
+        self.connects_failed = 0
+        """Connections that could not be opened, or not in time."""
 
     @property
     def open_connections(self) -> int:
         """Connections open or being opened."""
         return len(self._open) + len(self._connecting)
+
+    @property
+    def idle_connections(self) -> int:
+        """Connections kept for the next call."""
+        return len(self._idle)
 
     @property
     def waiting(self) -> int:
@@ -166,6 +175,7 @@ class UpstreamPool:
             self._unreachable(f"{self.authority} refused the connection ({error.strerror or error})")
         else:
             self._connecting.discard(task)
+            self.connects += 1
             self._open.add(connection)
             if self._waiting:
                 self._give(connection)
@@ -174,6 +184,7 @@ class UpstreamPool:
                 connection.reused = False
 
     def _unreachable(self, reason: str) -> None:
+        self.connects_failed += 1
         if self._waiting:
             call = next(iter(self._waiting))
             self.forget(call)

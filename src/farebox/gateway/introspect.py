@@ -80,7 +80,17 @@ class TokenBook:
         self._asked: dict[bytes, list[asyncio.Future[Told]]] = {}
         self._waiting: deque[tuple[bytes, bytes]] = deque()
         self._asking = 0
+        self.hits = 0
+        """Tokens found in memory."""
+        self.questions = 0
+        """Tokens asked about."""
+        self.failures = 0
+        """Questions without an answer that could be used."""
         self._head = _request_head(config, pool)
+
+    def __len__(self) -> int:
+        """Tokens remembered."""
+        return len(self._known)
 
     def known(self, digest: bytes) -> Claims | Inactive | None:
         """What is remembered of the token with that SHA-256; None: ask."""
@@ -91,6 +101,7 @@ class TokenBook:
             del self._known[digest]
             return None
         self._known.move_to_end(digest)
+        self.hits += 1
         return entry[1]
 
     def ask(self, token: bytes, digest: bytes) -> asyncio.Future[Told]:
@@ -111,6 +122,7 @@ class TokenBook:
     def told(self, question: Question, answer: Told, seconds: float) -> None:
         """The answer to a question; believed for `seconds`."""
         self._asking -= 1
+        self.failures += isinstance(answer, Refusal)
         if not isinstance(answer, Refusal) and seconds > 0:
             self._known[question.digest] = (self._loop.time() + seconds, answer)
             if len(self._known) > self._entries_max:
@@ -146,6 +158,7 @@ class TokenBook:
         while self._waiting and self._asking < ASKING_MAX:
             token, digest = self._waiting.popleft()
             self._asking += 1
+            self.questions += 1
             self._pool.acquire(Question(self, self._pool, self._head, token, digest))
 
 

@@ -70,6 +70,7 @@ class Call(Exchange):
         "records",
         "refusal",
         "route",
+        "sent_at",
         "task",
         "waiting_for",
     )
@@ -91,6 +92,7 @@ class Call(Exchange):
         self.body_reserved = 0
         self.waiting_for: asyncio.Future[Any] | None = None
         self.begun_at = 0
+        self.sent_at = 0
         self.charged = 0
         self.entry: Entry | None = None
         self.recorded = NOTHING
@@ -252,6 +254,7 @@ class Call(Exchange):
 
     def connected(self, connection: UpstreamConnection) -> None:
         """Here is a connection: the body kept for pricing goes out and its room is free again."""
+        self.sent_at = time.monotonic_ns()
         super().connected(connection)
         self._unreserve_body()
 
@@ -511,6 +514,8 @@ class Call(Exchange):
                 self.upstream.resume()
         else:
             self.deliver()
+            assert self.entry is not None
+            self.plane.tally.answered(self.begun_at, self.sent_at, self.entry.duration)
 
     def own_answer_fields(self, answer: AnswerHead) -> list[bytes]:
         """What the account has left; the upstream's own words about it only where we have none."""

@@ -24,6 +24,7 @@ from farebox.gateway.proxies import TrustedProxies
 from farebox.gateway.refusals import RefusalCounts
 from farebox.gateway.refuse import Refusal
 from farebox.gateway.standing import Standing
+from farebox.gateway.tally import Tally
 from farebox.gateway.waits import Waits
 from farebox.journal.records import Entry
 from farebox.quota.leases import LeaseBook
@@ -127,6 +128,7 @@ class Plane:
         self.proxies = TrustedProxies(config.trusted_proxies)
         self.counters: dict[str, int] = {}
         """Metrics by name; unauthenticated refusals are counted only here."""
+        self.tally = Tally()
         self.clients: set[ClientConnection] = set()
         self._body_bytes = 0
         self._new_call = new_call

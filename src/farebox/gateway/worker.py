@@ -230,6 +230,7 @@ class Worker:
 
     def _committed(self, entries: list[Entry], position: Position) -> None:
         """A group of entries is on disk: what it charges goes into the next sync."""
+        self.plane.tally.entries(entries)
         settled, accounts = self.book.settled, self._accounts
         for entry in entries:
             if entry.credits:

@@ -20,6 +20,8 @@ from typing import Final
 import msgspec
 
 from farebox.errors import DataDirectoryError, FareboxError
+from farebox.journal.attempt import RETRY_SECONDS_MIN, Attempt
+from farebox.journal.commits import Commits
 from farebox.journal.directory import bytes_used, create, mark_path, segment_path
 from farebox.journal.disk import Disk
 from farebox.journal.position import START, Position
@@ -32,36 +34,11 @@ GROUP_BYTES_MAX: Final = 1 << 20
 TICK_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 5.0
 """How often the space in use is looked at; 2 ms with 500 segments."""
-RETRY_SECONDS_MIN: Final = 0.05
-RETRY_SECONDS_MAX: Final = 2.0
 NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 """Troubles that end by themselves once somebody makes room."""
 
 Released = Callable[[bool], None]
 Pending = tuple[bytes, Entry, Released | None]
-
-
-class Attempt:
-    """Something that may fail, tried again with back-off; `trouble` says why it last did."""
-
-    def __init__(self) -> None:
-        self.trouble: str | None = None
-        self._at = 0.0
-        self._wait = RETRY_SECONDS_MIN
-
-    def due(self) -> bool:
-        """Whether it may be tried now."""
-        return time.monotonic() >= self._at
-
-    def failed(self, trouble: str) -> None:
-        """Not again before the back-off is over."""
-        self.trouble = trouble
-        self._at = time.monotonic() + self._wait
-        self._wait = min(2 * self._wait, RETRY_SECONDS_MAX)
-
-    def worked(self) -> None:
-        """All is well."""
-        self.trouble, self._at, self._wait = None, 0.0, RETRY_SECONDS_MIN
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -101,6 +78,7 @@ class Committer:
         """`appended + reserved` may grow up to here; -1 while there is no working segment."""
         self.used = 0
         """Bytes of all journals under the root, when last looked at."""
+        self.commits = Commits()
         self.position = START
         self.lock: int | None = None
         """What owns the directory; the thread's until it ended. None while the directory could not be made."""
@@ -233,12 +211,15 @@ class Committer:
         return count
 
     def _write(self, tail: Tail, group: list[Pending]) -> None:
+        began = time.monotonic_ns()
         try:
             tail.append([payload for payload, _, _ in group])
         except OSError as error:
+            self.commits.failed += 1
             self._abandon(tail, error)
             self._finish_group(group, None)
         else:
+            self.commits.written(len(group), began)
             self.position = self._end = tail.position
             self._finish_group(group, tail.position)
 
@@ -334,8 +315,13 @@ class Committer:
         reason = error.strerror if isinstance(error, OSError) else None
         self.preparing.failed(f"preparing a segment failed: {reason or error}")
 
+    @property
+    def lag(self) -> int:
+        """Record bytes handed over and not yet durable (or failed)."""
+        return self.appended - self._processed
+
     def _asked(self) -> int:
-        return self.appended + self.reserved - self._processed
+        return self.lag + self.reserved
 
     def _room(self) -> int:
         tail = max(0, self._tail.room - self._limits.record) if self._tail else 0

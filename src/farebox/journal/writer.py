@@ -16,6 +16,7 @@ import msgspec
 
 from farebox.errors import ConfigInvalidError, JournalError, JournalFullError
 from farebox.journal.commit import Committer, Group, Limits, Pending, Released, no_space
+from farebox.journal.commits import Commits
 from farebox.journal.directory import check_incarnation
 from farebox.journal.disk import Disk, OsDisk
 from farebox.journal.position import Position
@@ -167,6 +168,21 @@ class JournalWriter:
     def bytes_used(self) -> int:
         """Bytes of all incarnations under the root, preallocated space included, at most some five seconds old."""
         return self._committer.used
+
+    @property
+    def calls_in_flight(self) -> int:
+        """Calls that have room reserved: admitted, and their last entry not handed in yet."""
+        return self._committer.reserved // self._call_bytes
+
+    @property
+    def commits(self) -> Commits:
+        """What the commit thread counts."""
+        return self._committer.commits
+
+    @property
+    def lag(self) -> int:
+        """Record bytes handed in and not durable yet."""
+        return self._committer.lag
 
     @property
     def warning(self) -> bool:

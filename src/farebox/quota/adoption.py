@@ -115,7 +115,14 @@ class Adopter:
         self._root = root
         self._thread = thread
         self._damaged: set[str] = set()
+        self.adopted = 0
+        """Incarnations closed here since the start."""
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def damaged(self) -> int:
+        """Journals of the dead that cannot be read to their end."""
+        return len(self._damaged)
 
     def start(self) -> None:
         """Begin to look."""
@@ -135,6 +142,7 @@ class Adopter:
     async def adopt_all(self) -> list[str]:
         """One round; the incarnations closed in it. What cannot be done now is logged and tried in the next round."""
         closed = [name for name in await self._orphans() if await self._try_to_adopt(name)]
+        self.adopted += len(closed)
         for incarnation in closed:
             _log.info("adoption.closed", incarnation=incarnation)
         return closed

@@ -250,6 +250,15 @@ class LeaseBook:
         """Millicredits of all holds in flight."""
         return sum(lease.held for lease in self._leases.values())
 
+    def free(self) -> int:
+        """Millicredits lent and spendable now, held ones not counted; past a lease's deadline nothing is."""
+        now = self._clock()
+        return sum(lease.free for lease in self._leases.values() if now < lease.deadline)
+
+    def waiting(self) -> int:
+        """Calls that wait for credits."""
+        return sum(len(self._leases[account].waiting) for account in self._waiting)
+
     # --- syncs -----------------------------------------------------------------------------------------------------
 
     def due_in(self) -> int | None:

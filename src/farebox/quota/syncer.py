@@ -95,6 +95,14 @@ class Syncer:
         self._wanted = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
+        self.syncs = 0
+        """Syncs answered since the start."""
+        self.failures = 0
+        """Attempts that the store did not answer."""
+        self.microseconds = 0
+        """From sending to reply, of all syncs answered."""
+        self.answered_at = clock()
+        """When the last reply came, by `clock`; at first, the start."""
         book.wake = self._wanted.set
 
     def start(self) -> None:
@@ -152,7 +160,11 @@ class Syncer:
             return
         first_sent_at = self._clock()
         reply = await self._until_answered(request)
-        self._book.apply(reply, first_sent_at, self._clock())
+        received_at = self._clock()
+        self._book.apply(reply, first_sent_at, received_at)
+        self.syncs += 1
+        self.microseconds += received_at - first_sent_at
+        self.answered_at = received_at
 
     async def _until_answered(self, request: SyncRequest) -> SyncReply:
         backoff = BACKOFF_FIRST_SECONDS
@@ -160,6 +172,7 @@ class Syncer:
             try:
                 return await self._thread.do(lambda store: store.sync(request))
             except QuotaUnavailableError as error:
+                self.failures += 1
                 if self._book.reachable():
                     _log.warning("quota.unavailable", code=error.code, message=str(error))
                 self._book.unreachable()
