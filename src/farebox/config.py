@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NewType, TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
+from farebox.domain.routing import Place, host_problem, path_problem, place
 from farebox.errors import ConfigInvalidError
 
 KIB: Final = 1024
@@ -135,7 +136,13 @@ class Upstream:
     name: str = _required("a short name, unique here")
     url: HttpUrl = _required("where the API is: http://host:port")
     card: str = _required("a packaged rate card (zoho-crm, bigin, generic) or the path of a card file")
-    paths: tuple[str, ...] = _setting(("/",), "path prefixes that belong to this upstream; the longest one wins")
+    hosts: tuple[str, ...] = _setting(
+        (),
+        "host names callers use for this upstream, without port; *.example.com for all below it; none: every host",
+    )
+    paths: tuple[str, ...] = _setting(
+        ("/",), "path prefixes that belong to this upstream; among those of one host the longest wins"
+    )
     identity: Literal["key", "introspection", "fixed"] = _setting("key", "how callers are known")
     introspection: Introspection | None = _setting(None, 'for identity = "introspection"')
     fixed: Fixed | None = _setting(None, 'for identity = "fixed"')
@@ -319,24 +326,35 @@ def _cross_checks(config: Config) -> list[str]:
     if not config.upstream:
         problems.append("no [[upstream]]: name the API that Farebox stands in front of")
     seen_names: set[str] = set()
-    seen_paths: dict[str, str] = {}
+    taken: dict[Place, str] = {}
     for index, upstream in enumerate(config.upstream):
         where = f"upstream[{index}] ({upstream.name})"
         if upstream.name in seen_names:
             problems.append(f"{where}: the name is taken by an earlier upstream")
         seen_names.add(upstream.name)
         problems.extend(f"{where}: {text}" for text in _identity_problems(upstream))
-        for path in upstream.paths:
-            if not path.startswith("/"):
-                problems.append(f"{where}: path {path!r} must start with /")
-            if path in seen_paths:
-                problems.append(f"{where}: path {path!r} belongs to {seen_paths[path]} already")
-            seen_paths[path] = upstream.name
+        problems.extend(f"{where}: {text}" for text in _place_problems(upstream, taken))
     for network in config.gateway.trusted_proxies:
         try:
             ipaddress.ip_network(network)
         except ValueError as error:
             problems.append(f"gateway.trusted_proxies: {error}")
+    return problems
+
+
+def _place_problems(upstream: Upstream, taken: dict[Place, str]) -> list[str]:
+    """What is wrong with the places of an upstream; adds them to those that are `taken`, by whom."""
+    problems = [text for host in upstream.hosts if (text := host_problem(host))]
+    problems += [text for path in upstream.paths if (text := path_problem(path))]
+    if not upstream.paths:
+        problems.append('paths is empty: no call can reach it; leave it out for ["/"]')
+    for host in upstream.hosts or ("",):
+        for path in upstream.paths:
+            wanted = place(host, path)
+            if wanted in taken:
+                of = f" of host {host}" if host else ""
+                problems.append(f"path {path!r}{of} belongs to {taken[wanted]} already; a place has one upstream")
+            taken.setdefault(wanted, upstream.name)
     return problems
 
 

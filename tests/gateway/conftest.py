@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -297,8 +297,11 @@ class GatewayMaker:
         introspection: Introspection | None = None,
         start: bool = True,
         credits: int = 1_000_000,  # noqa: A002 - the word for it
+        more: Mapping[str, Any] | None = None,
+        others: tuple[Upstream, ...] = (),
         **settings: Any,
     ) -> Gateway:
+        """`more`: further settings of the upstream "api"; `others`: upstreams beside it; the rest is of the gateway."""
         upstream = Upstream(
             name="api",
             url=HttpUrl(url or self.upstream.url),
@@ -306,11 +309,12 @@ class GatewayMaker:
             identity=identity,
             introspection=introspection,
             fixed=Fixed(org="acme") if identity == "fixed" else None,
+            **(more or {}),
         )
         chosen = replace(
             GatewayConfig(), **{"listen": "127.0.0.1:0", "durability": "os", "stop_grace_seconds": 3.0, **settings}
         )
-        gateway = Gateway(self.folder, (upstream,), chosen, compiled)
+        gateway = Gateway(self.folder, (upstream, *others), chosen, compiled)
         self._made.append(gateway)
         if start:
             gateway.org(plan="standard", users=0, base=credits * 1000)

@@ -387,7 +387,7 @@ def test_a_token_that_expires_beyond_all_numbers_is_active(by_token: ByToken, ex
     by_token.server.answer("/oauth/introspect", Behaviour(body=said))
     gateway = by_token.start()
     assert gateway.caller().ask("GET", "/crm/v8/Leads", fields={"Authorization": "Bearer t"}).status == 200
-    tokens = gateway.worker.plane._routes[0][1].identifier._tokens
+    tokens = gateway.worker.plane.routes[0].identifier._tokens
     assert tokens is not None
     assert tokens._asking == 0
 

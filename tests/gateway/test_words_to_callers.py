@@ -71,10 +71,7 @@ def test_a_call_that_can_never_fit_has_a_code_of_its_own_and_no_retry_after(make
 
 
 def test_a_path_that_belongs_to_no_upstream_is_404(make_gateway: GatewayMaker, upstream: StubUpstream) -> None:
-    gateway = make_gateway()
-    route = gateway.worker.plane._routes
-    assert route
-    gateway.worker.plane._routes = [("/api", route[0][1])]
+    gateway = make_gateway(more={"paths": ("/api",)})
     caller = gateway.caller()
     assert caller.ask("GET", "/apiary").json()["code"] == "NO_SUCH_UPSTREAM"
     assert caller.ask("GET", "/api/x").status == 200

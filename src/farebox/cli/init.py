@@ -64,7 +64,8 @@ name = {name}
 url = {url}
 # A packaged card (zoho-crm, bigin, generic) or the path of your own.
 card = {card}
-# Path prefixes that go to this upstream; the longest one wins.
+# Host names and path prefixes that go to this upstream; the longest prefix wins. Without hosts: every host.
+# hosts = ["api.example.com"]
 paths = ["/"]
 # How callers are known: "key" (Farebox keys: farebox key add), "introspection" (RFC 7662) or "fixed".
 identity = "key"

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from farebox.config import GatewayConfig
 from farebox.domain.cards import CompiledCard, Match
+from farebox.domain.routing import Place, Router
 from farebox.errors import JournalError
 from farebox.gateway.date import DateLine
 from farebox.gateway.http1_client import ClientCall, ClientConnection
@@ -90,7 +91,7 @@ class Route:
     """An upstream as calls meet it."""
 
     name: str
-    paths: tuple[str, ...]
+    places: tuple[Place, ...]
     card: CompiledCard
     matches: Matches
     pool: UpstreamPool
@@ -132,9 +133,8 @@ class Plane:
         self.clients: set[ClientConnection] = set()
         self._body_bytes = 0
         self._new_call = new_call
-        self._routes = sorted(
-            ((prefix, route) for route in routes for prefix in route.paths), key=lambda pair: -len(pair[0])
-        )
+        self.routes = routes
+        self._router = Router((place, route) for route in routes for place in route.places)
         self._hash = blake2b(digest_size=8, key=target_salt)
         self._call_salt = int.from_bytes(os.urandom(4), "big")
         self._call_numbers = count()
@@ -147,14 +147,16 @@ class Plane:
         path = head.path
         if path == HEALTH_PATH:
             return self._health(client, head)
-        for prefix, route in self._routes:
-            if path.startswith(prefix) and (prefix[-1] == "/" or path[len(prefix) : len(prefix) + 1] in ("", "/")):
-                return self._new_call(self, client, head, route)
+        route = self._router.find(head.host, path)
+        if route is not None:
+            return self._new_call(self, client, head, route)
         return self.refuse_head(
             client,
             head,
             Refusal(
-                status=404, code="NO_SUCH_UPSTREAM", text="No API behind this gateway has that path; check the address."
+                status=404,
+                code="NO_SUCH_UPSTREAM",
+                text="No API behind this gateway has that host and path; check the address.",
             ),
         )
 

@@ -27,6 +27,7 @@ from farebox.config import Config, Upstream
 from farebox.domain.cards import CompiledCard
 from farebox.domain.identity import Account
 from farebox.domain.instants import MICROSECONDS
+from farebox.domain.routing import place
 from farebox.errors import DataDirectoryError, QuotaUnavailableError
 from farebox.gateway.http1_client import ClientConnection
 from farebox.gateway.http1_pool import UpstreamPool
@@ -257,7 +258,7 @@ class Worker:
         fixed = None if upstream.fixed is None else (upstream.fixed.org, upstream.fixed.app)
         return Route(
             name=upstream.name,
-            paths=upstream.paths,
+            places=tuple(place(host, path) for host in upstream.hosts or ("",) for path in upstream.paths),
             card=card,
             matches=Matches(card),
             pool=self._pool(urlsplit(upstream.url).netloc),
