@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from farebox.errors import DataDirectoryError, JournalCorruptError, JournalError
-from farebox.journal.disk import FILE_MODE, Disk, OsDisk
+from farebox.journal.disk import Disk, OsDisk
 from farebox.journal.segment import (
     HEADER_BYTES,
     INCARNATION_BYTES_MAX,
@@ -150,14 +150,19 @@ def try_lock(directory: Path) -> int | None:
 def create(root: Path, incarnation: str, disk: Disk) -> int:
     """Make the incarnation's directory and own it: the lock's descriptor. Raises when the name was ever used here.
 
-    On failure nothing of it is left, as far as the disk allows, so that it can be tried again.
+    On failure nothing of it is left, as far as the disk allows; what is left all the same is no hindrance to the next
+    attempt.
     """
     directory, fresh = root / check_incarnation(incarnation), root / (NEW_PREFIX + incarnation)
     with _clear_errors(directory):
-        root.mkdir(parents=True, exist_ok=True)
-        if directory.exists():
-            raise JournalError(f"{directory} exists: an incarnation is never continued. Start under a new name.")
+        _make_root(root, disk)
         with _alone(root):
+            if fresh.exists():
+                _empty(fresh, disk)
+            if directory.exists() and not _is_failed_attempt(directory):
+                raise JournalError(f"{directory} exists: an incarnation is never continued. Start under a new name.")
+            if directory.exists():
+                _empty(directory, disk)
             disk.make_directory(fresh)
             try:
                 return _own(fresh, directory, disk)
@@ -168,8 +173,26 @@ def create(root: Path, incarnation: str, disk: Disk) -> int:
                 raise
 
 
+def _make_root(root: Path, disk: Disk) -> None:
+    """The root and what leads to it; each name durable, so that power loss cannot take the whole journal away."""
+    missing = [path for path in (root, *root.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        disk.sync_directory(path.parent)
+
+
+def _is_failed_attempt(directory: Path) -> bool:
+    """Nothing but a lock that nobody holds: it was made, could not be made durable, and never had a segment."""
+    if any(path.name != LOCK_NAME for path in directory.iterdir()):
+        return False
+    lock = try_lock(directory)
+    if lock is not None:
+        os.close(lock)
+    return lock is not None or not (directory / LOCK_NAME).exists()
+
+
 def _own(fresh: Path, directory: Path, disk: Disk) -> int:
-    lock = os.open(fresh / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    lock = disk.create(fresh / LOCK_NAME)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         disk.rename(fresh, directory)

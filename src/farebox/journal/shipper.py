@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import Final, Protocol
@@ -183,13 +183,20 @@ class Shipper:
         if time.monotonic() - self._cleaned_at < CLEAN_SECONDS:
             return
         self._cleaned_at = time.monotonic()
-        sweep(self._root, self._disk)
+        with self._reporting("rests of removed journals", self._root):
+            sweep(self._root, self._disk)
         for name in incarnations(self._root):
-            try:
+            with self._reporting(name, self._root / name):
                 self._clean_one(self._root / name, offsets)
-            except (FareboxError, OSError) as error:
-                self._stopped[f"{name} removal"] = f"{self._root / name}: {error}"
-                self.report = msgspec.structs.replace(self.report, stopped=tuple(self._stopped.values()))
+
+    @contextlib.contextmanager
+    def _reporting(self, name: str, path: Path) -> Iterator[None]:
+        """What cannot be removed is named, is tried again, and holds up nothing else."""
+        try:
+            yield
+        except (FareboxError, OSError) as error:
+            self._stopped[f"{name} removal"] = f"{path}: {error}"
+            self.report = msgspec.structs.replace(self.report, stopped=tuple(self._stopped.values()))
 
     def _clean_one(self, directory: Path, offsets: Mapping[str, Position]) -> None:
         name = directory.name
