@@ -63,6 +63,11 @@ class GatewayConfig:
     connect_seconds: float = _setting(5.0, "to reach the upstream", low=0.05)
     answer_seconds: float = _setting(120.0, "from the last byte of a request to the head of its answer", low=0.1)
     idle_connection_seconds: float = _setting(75.0, "an open connection without a request", low=0.1)
+    quota_out_of_reach: Literal["closed", "open"] = _setting(
+        "closed",
+        'what happens to calls when the quota store cannot be reached and the lease is used up: "closed" refuses them '
+        '(503); "open" lets them through, booked, marked as unleased and shown apart, whatever the allowance',
+    )
     quota_wait_seconds: float = _setting(2.0, "a call waits for credits from the quota store", low=0.05)
     price_body_bytes_max: int = _setting(
         1 * MIB,

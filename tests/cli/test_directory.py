@@ -240,3 +240,13 @@ def test_one_user_is_suspended_and_let_go_on_and_the_others_are_not_touched(tmp_
     ok(tmp_path, "user", "suspend", "acme", "ada", "--resume")
     assert active() == {"ada": True, "ben": True}
     assert isinstance(call(tmp_path, "user", "suspend", "acme", "nobody").exception, UnknownNameError)
+
+
+def test_shadow_mode_is_entered_left_shown_and_survives_other_changes(tmp_path: Path) -> None:
+    ok(tmp_path, "org", "add", "acme")
+    assert "none is refused" in ok(tmp_path, "org", "set", "acme", "--shadow")
+    assert "shadow mode" in ok(tmp_path, "org", "list")
+    assert as_json(tmp_path, "org", "set", "acme", "--name", "New") == {"org": "acme"}
+    assert as_json(tmp_path, "org", "list")[0]["shadow"] is True
+    assert as_json(tmp_path, "org", "set", "acme", "--no-shadow") == {"org": "acme", "shadow": False}
+    assert as_json(tmp_path, "org", "list")[0]["shadow"] is False

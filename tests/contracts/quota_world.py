@@ -111,10 +111,11 @@ class Peer:
         likes: int = 0,
         settled: tuple[tuple[int, int], ...] = (),
         asks: int = 0,
+        unleased: int = 0,
         closing: bool = False,
         account: Account = ACCOUNT,
     ) -> AccountReply:
-        part = AccountSync(account.org, account.product, account.pool, settled, keeps, needs, likes, asks)
+        part = AccountSync(account.org, account.product, account.pool, settled, keeps, needs, likes, asks, unleased)
         return self.send(self.request(part, closing=closing)).accounts[0]
 
     def spend(self, amount: int, account: Account = ACCOUNT) -> int:

@@ -109,6 +109,63 @@ def test_more_settled_than_lent_is_booked_all_the_same_and_raises_an_alarm(world
     assert (alarm.over, alarm.org, alarm.incarnation) == (80, "acme", gateway.gateway.incarnation)
 
 
+def test_spend_said_to_be_unleased_is_booked_counted_and_no_reason_for_an_alarm(world: World) -> None:
+    one, two = world.gateway(), world.gateway()
+    one.sync(needs=(900,))
+    reply = one.sync(keeps=900 + 400, unleased=400)
+    assert reply.snapshot.lent == 1_300, "in flight it is counted like any other hold"
+    second = world.second()
+    assert two.sync(needs=(1,)).needs_granted == (False,)
+    one.sync(settled=((second, 1_250),))
+    view = world.store.view(ACCOUNT)
+    assert (view.used, view.held) == (1_250, 0), "used may exceed the total"
+    assert two.sync(needs=(1,), likes=100).granted == 0
+    one.sync(settled=((second, 30),), unleased=30)
+    assert world.used() == 1_280
+    assert world.store.alarms() == ()
+    world.clock.advance(DAY + SECOND)
+    assert two.sync(needs=(1_000,)).needs_granted == (True,)
+
+
+def test_what_was_neither_lent_nor_said_to_be_unleased_is_an_alarm_of_exactly_that(world: World) -> None:
+    gateway = world.gateway()
+    gateway.sync(needs=(100,))
+    gateway.sync(settled=((world.second(), 150),), keeps=30, unleased=60)
+    assert [alarm.over for alarm in world.store.alarms()] == [20]
+
+
+def test_unleased_credits_of_a_gateway_that_dies_stay_counted_until_its_journal_is_settled(world: World) -> None:
+    one, two = world.gateway(), world.gateway()
+    one.sync(needs=(800,))
+    one.sync(keeps=800 + 500, unleased=500)
+    second = world.second()
+    world.clock.advance(3 * SECOND)
+    two.sync(likes=1)
+    assert world.store.view(ACCOUNT).unaccounted == 1_300
+    chunk = Chunk(Position(1, one.position.byte + 100))
+    chunk.add(ACCOUNT, second, 800)
+    chunk.add(ACCOUNT, second, 500)
+    chunk.unleased[ACCOUNT] = 500
+    assert not settle_one(world.store, one.gateway.incarnation, Rest([chunk]))
+    view = world.store.view(ACCOUNT)
+    assert (view.used, view.held, view.unaccounted) == (1_300, 0, 0)
+    assert world.store.alarms() == ()
+
+
+def test_unleased_spend_first_told_by_the_journal_of_the_dead_raises_no_alarm(world: World) -> None:
+    dead = world.gateway()
+    dead.sync(needs=(100,))
+    chunks = [Chunk(Position(1, 100)), Chunk(Position(1, 200))]
+    for chunk, amount in zip(chunks, (100, 300), strict=True):
+        chunk.add(ACCOUNT, world.second(), amount)
+    chunks[1].unleased[ACCOUNT] = 300
+    rest = Rest(chunks)
+    assert settle_one(world.store, dead.gateway.incarnation, rest)
+    assert not settle_one(world.store, dead.gateway.incarnation, rest)
+    assert world.used() == 400
+    assert world.store.alarms() == ()
+
+
 def test_the_part_of_a_grant_above_the_plans_own_credits_is_told(world: World) -> None:
     world.allowances[ACCOUNT] = allowance(1_000, plan_part=600)
     gateway = world.gateway()

@@ -399,6 +399,46 @@ async def test_failing_open_lets_calls_through_unleased_and_books_them() -> None
     desk.clock.advance(SECOND)
     desk.sync()
     assert desk.store.view(ACCOUNT).used == 700
+    assert desk.store.alarms() == ()
+
+
+@in_a_loop
+async def test_a_call_let_through_unleased_is_counted_from_the_next_sync_and_never_lends_what_it_returns() -> None:
+    desk = Desk()
+    desk.hold(900)
+    over = desk.book.let_through(ACCOUNT, 500)
+    assert isinstance(over, Hold)
+    assert not over.leased
+    assert desk.book.held() == 1_400
+    assert not desk.book.may_close(), "it is in flight"
+    desk.clock.advance(SECOND)
+    assert desk.sync().accounts[0].snapshot.lent == 1_400
+    desk.commit(over, 200)
+    assert desk.book.admit(ACCOUNT, 100) is None, "the 300 it did not cost were never lent"
+    desk.clock.advance(SECOND)
+    desk.sync()
+    view = desk.store.view(ACCOUNT)
+    assert (view.used, view.held) == (200, 900)
+    assert desk.store.alarms() == ()
+
+
+@in_a_loop
+async def test_a_call_let_through_whose_record_failed_leaves_nothing_behind() -> None:
+    desk = Desk()
+    desk.hold(900)
+    over = desk.book.let_through(ACCOUNT, 500)
+    assert isinstance(over, Hold)
+    desk.book.charge(over, 500)
+    desk.book.uncharge(over, 500)
+    desk.clock.advance(SECOND)
+    assert desk.sync().accounts[0].snapshot.lent == 900
+    desk.book.release(desk.hold(50))
+    assert desk.book.left(ACCOUNT) == 100
+
+
+@in_a_loop
+async def test_nothing_is_let_through_before_the_store_was_reached_once() -> None:
+    assert Desk(fail_open=True).book.let_through(ACCOUNT, 1) is None
 
 
 @in_a_loop

@@ -15,7 +15,8 @@ from farebox.domain.instants import MICROSECONDS, WINDOW_SECONDS, Instant
 from farebox.errors import DataVersionError, UsageUnavailableError
 from farebox.journal.position import Position
 from farebox.journal.records import CLOSE, REFUSALS, REFUSED, Entry
-from farebox.usage.duckdb import DuckdbUsage
+from farebox.usage import rows
+from farebox.usage.duckdb import DuckdbUsage, _sql
 from farebox.usage.port import Dimension, UsageLine, UsageTotals
 
 ACME = Account("acme", "zoho-crm", "api")
@@ -24,7 +25,9 @@ MakeEntry = Callable[..., Entry]
 
 
 def test_every_field_of_an_entry_is_kept(usage: DuckdbUsage, make_entry: MakeEntry) -> None:
-    entry = make_entry(call_id=b"0123456789abcdef", quantities={"records": 20, "cvid": 1}, addon=250, leased=False)
+    entry = make_entry(
+        call_id=b"0123456789abcdef", quantities={"records": 20, "cvid": 1}, addon=250, leased=False, shadow="x"
+    )
     usage.load([entry], {"i1": Position(1, 100)})
     columns = ", ".join(f'"{name}"' for name in Entry.__struct_fields__)
     row = usage._root.cursor().execute(f"SELECT {columns} FROM entries").fetchone()
@@ -121,10 +124,10 @@ def test_a_second_process_is_told_why_it_cannot_have_the_file(usage: DuckdbUsage
 def test_a_file_of_a_newer_farebox_is_refused_untouched(path: Path) -> None:
     DuckdbUsage(path).close()
     connection = duckdb.connect(str(path))
-    connection.execute("UPDATE schema_version SET version = 2")
+    connection.execute("UPDATE schema_version SET version = 9")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(DataVersionError, match="schema version 2, this Farebox knows 1"):
+    with pytest.raises(DataVersionError, match="schema version 9, this Farebox knows 2"):
         DuckdbUsage(path)
     assert path.read_bytes() == before
 
@@ -134,3 +137,28 @@ def test_the_largest_spender_comes_first_and_lines_are_bounded(usage: DuckdbUsag
     lines = usage.breakdown(ACME, Dimension.USER, at=NOON).lines
     assert len(lines) == 10_000
     assert lines[0].value == "u10049"
+
+
+def test_a_file_of_version_1_is_migrated_with_all_its_rows(path: Path, make_entry: MakeEntry) -> None:
+    old = duckdb.connect(str(path))
+    old.execute(_sql("001_entries"))
+    fields = [name for name in rows.FIELDS if name != "shadow"]
+    old.register("batch", rows.table_of([make_entry(), make_entry(leased=False)]).select(fields))
+    old.execute(_sql("insert_entries"))
+    old.close()
+    usage = DuckdbUsage(path)
+    usage.load([make_entry(shadow="allowance", leased=False)], {})
+    totals = usage.totals(ACME, at=NOON)
+    usage.close()
+    assert (totals.calls, totals.credits, totals.unleased) == (3, 3_000, 1_000)
+    assert (totals.shadow_calls, totals.shadow_credits) == (1, 1_000)
+
+
+def test_what_shadow_mode_let_through_is_counted_apart_and_its_closes_too(
+    usage: DuckdbUsage, make_entry: MakeEntry
+) -> None:
+    let_through = make_entry(shadow="allowance", leased=False, credits=3_000)
+    close = make_entry(shadow="allowance", leased=False, credits=-1_000, kind=CLOSE, calls=0)
+    usage.load([make_entry(), let_through, close, make_entry(leased=False)], {})
+    totals = usage.totals(ACME, at=NOON)
+    assert (totals.credits, totals.unleased, totals.shadow_calls, totals.shadow_credits) == (4_000, 1_000, 1, 2_000)

@@ -16,6 +16,9 @@ from farebox.cli.subscriptions import WHAT_CAN_BE_SET, Wish, changed
 if TYPE_CHECKING:
     from farebox.quota.directory import Directory
 
+SHADOW_TEXT = (
+    "In shadow mode within two seconds: its calls are judged and recorded and none is refused for want of credits"
+)
 USERS_MAX = 10_000_000
 CREDITS_MAX = 10**12
 
@@ -89,23 +92,32 @@ def set_org(
     plan_base: Annotated[bool, typer.Option("--plan-base", help="The plan's own base limit again.")] = False,
     addon: AddonOption = None,
     time_zone: Annotated[str | None, typer.Option("--time-zone", help="A new IANA zone.")] = None,
+    shadow: Annotated[
+        bool | None,
+        typer.Option("--shadow/--no-shadow", help="Shadow mode: judge and record its calls, refuse none."),
+    ] = None,
     data: DataOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Change what is given, of an organisation or of what it bought; --card and --plan of a new product add it."""
     wish = Wish(product=product, card=card, plan=plan, users=users, base=base, plan_base=plan_base, addon=addon)
-    if not wish.says_anything() and (product is not None or (name is None and time_zone is None)):
+    says_org = any(each is not None for each in (name, time_zone, shadow))
+    if not wish.says_anything() and (product is not None or not says_org):
         raise typer.BadParameter(f"nothing to change; give {WHAT_CAN_BE_SET}")
     with _directory(data, makes_it="farebox org add") as directory:
         image = directory.image()
         _require_known(image.org(org) is not None, org)
         change = changed(wish, org, image, card_loader_here()) if wish.says_anything() else None
-        if name is not None or time_zone is not None:
-            directory.set_org(org, name=name, time_zone=time_zone)
+        if says_org:
+            directory.set_org(org, name=name, time_zone=time_zone, shadow=shadow)
         if change:
             change.enter(directory)
-    text = change.text() if change else "in force on all pages within a second"
-    _say(json_output, {"org": org} | (change.report() if change else {}), f"Organisation {org} changed.\n{text}.")
+    said = [change.text() if change else "in force on all pages within a second"]
+    if shadow is not None:
+        said.append(SHADOW_TEXT if shadow else "Shadow mode is over within two seconds: calls are refused again")
+    text = ".\n".join(said)
+    report = {"org": org} | ({} if shadow is None else {"shadow": shadow}) | (change.report() if change else {})
+    _say(json_output, report, f"Organisation {org} changed.\n{text}.")
 
 
 @_org.command("suspend")
@@ -159,6 +171,7 @@ def list_orgs(*, data: DataOption = None, json_output: JsonOption = False) -> No
             "org": org.org,
             "name": org.name,
             "suspended": org.suspended,
+            "shadow": org.shadow,
             "time_zone": org.time_zone,
             "subscriptions": [
                 {
@@ -182,7 +195,7 @@ def list_orgs(*, data: DataOption = None, json_output: JsonOption = False) -> No
             org.org,
             org.name,
             ", ".join(f"{s.product} {s.plan} x{s.users}" for s in image.subscriptions(org.org)) or "nothing bought",
-            "suspended" if org.suspended else "",
+            ", ".join(["suspended"] * org.suspended + ["shadow mode"] * org.shadow),
         )
         for org in image.orgs()
     ]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from farebox.quota.directory_image import DirectoryImage, SubscriptionRecord
 
 WHAT_CAN_BE_SET = (
-    "--name, --time-zone, or of what it bought: --plan, --users, --base (or --plan-base), --addon, --card; "
+    "--name, --time-zone, --shadow, or of what it bought: --plan, --users, --base (or --plan-base), --addon, --card; "
     "--product says of which product where it bought several"
 )
 

@@ -67,6 +67,10 @@ def spent_addon(*, spent: int, hold: int, hold_addon: int) -> int:
     return max(0, spent - (hold - hold_addon))
 
 
-def over(*, settled: int, keeps: int, out: int) -> int:
-    """By how much a gateway accounts for more than it was lent; 0 when all is well."""
-    return max(0, settled + keeps - out)
+def over(*, settled: int, keeps: int, out: int, unleased: int = 0) -> int:
+    """By how much a gateway accounts for more than it was lent and said it let through unleased; 0 when all is well.
+
+    >>> over(settled=30, keeps=90, out=100), over(settled=30, keeps=90, out=100, unleased=20)
+    (20, 0)
+    """
+    return max(0, settled + keeps - out - unleased)

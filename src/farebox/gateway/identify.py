@@ -31,9 +31,11 @@ _TOKEN_SCHEMES: Final = (b"bearer ", b"zoho-oauthtoken ")
 class Caller:
     """Who calls, and on whose accounts: one object per credential, shared by its calls."""
 
-    __slots__ = ("_accounts", "app", "authorization", "org", "product", "replaces", "user")
+    __slots__ = ("_accounts", "app", "authorization", "org", "product", "replaces", "shadow", "user")
 
-    def __init__(self, *, org: str, user: str, app: str, product: str, authorization: bytes, replaces: bool) -> None:
+    def __init__(  # one argument per thing a call is charged by
+        self, *, org: str, user: str, app: str, product: str, authorization: bytes, replaces: bool, shadow: bool = False
+    ) -> None:
         self.org = org
         self.user = user
         self.app = app
@@ -42,6 +44,8 @@ class Caller:
         """What an upstream gets instead of a key of ours; empty: nothing."""
         self.replaces = replaces
         """Whether the caller's Authorization is a key of ours, or there is none: never forwarded."""
+        self.shadow = shadow
+        """Whether the org is in shadow mode: its calls are judged and never refused for want of credits."""
         self._accounts: dict[str, Account] = {}
 
     def account(self, pool: str) -> Account:
@@ -162,6 +166,7 @@ class Identifier:
             product=self._product,
             authorization=credential.encode("latin-1", "ignore"),
             replaces=replaces and bool(keys),
+            shadow=image.in_shadow(org),
         )
 
     def _standing(self, image: DirectoryImage, org: str, user: str) -> Refusal | None:

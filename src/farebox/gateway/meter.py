@@ -37,6 +37,9 @@ from farebox.quota.leases import Hold
 from farebox.quota.leases import Refusal as NotAdmitted
 
 JSON: Final = (b"application/json", b"text/json")
+SHADOW_FIELD: Final = b"X-Farebox-Shadow: refused=%b\r\n"
+"""Said with the answer to a call that only shadow mode let through."""
+
 _TOO_LARGE: Final = pricing.Unreadable("larger than price_body_bytes_max")
 _ENCODED: Final = pricing.Unreadable("sent with a Content-Encoding")
 _METHODS: Final = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
@@ -71,6 +74,7 @@ class Call(Exchange):
         "refusal",
         "route",
         "sent_at",
+        "shadow",
         "task",
         "waiting_for",
     )
@@ -97,6 +101,7 @@ class Call(Exchange):
         self.entry: Entry | None = None
         self.recorded = NOTHING
         self.refusal: Refusal | None = None
+        self.shadow = ""
 
     # -- identify ---------------------------------------------------------------------------------------------------
 
@@ -199,7 +204,7 @@ class Call(Exchange):
         elif admitted is None:
             self._await_credits(account, quote.ceiling)
         else:
-            self._refuse(quota_refusal(admitted, now=self.plane.stamp()))
+            self._not_admitted(admitted)
 
     # -- admit ------------------------------------------------------------------------------------------------------
 
@@ -218,7 +223,24 @@ class Call(Exchange):
         if isinstance(admitted, Hold):
             self._admitted(admitted)
         else:
-            self._refuse(quota_refusal(admitted, now=self.plane.stamp()))
+            self._not_admitted(admitted)
+
+    def _not_admitted(self, why: NotAdmitted) -> None:
+        """Refuse; in shadow mode only say so. A suspended org is refused in shadow mode too."""
+        if why.reason == "suspended" or not self._let_through(shadow=why.reason):
+            self._refuse(quota_refusal(why, now=self.plane.stamp()))
+
+    def _let_through(self, *, shadow: str) -> bool:
+        """Go on without a lease, where the org's shadow mode lets calls through that are refused for `shadow`."""
+        caller, account, quote = self.caller, self.account, self.quote
+        if caller is None or not caller.shadow or account is None or quote is None:
+            return False
+        hold = self.plane.book.let_through(account, quote.ceiling)
+        if hold is None:
+            return False
+        self.shadow = shadow
+        self._admitted(hold)
+        return True
 
     def _admitted(self, hold: Hold) -> None:
         try:
@@ -234,12 +256,23 @@ class Call(Exchange):
         """Credits, a connection or the rest of an answer did not come in time."""
         if wait is self.plane.waits.quota:
             self._give_up_waiting()
-            self._refuse(quota_silent())
+            self._quota_is_silent()
         elif wait is self.plane.waits.answer_hold:
             if self.phase == HELD and self.recorded == NOTHING:
                 self.answer_too_large()
         else:
             super().timed_out(wait)
+
+    def _quota_is_silent(self) -> None:
+        """The store neither answers nor fails: as good as out of reach."""
+        account, quote, book = self.account, self.quote, self.plane.book
+        assert account is not None
+        assert quote is not None
+        hold = book.let_through(account, quote.ceiling) if book.fail_open else None
+        if hold is not None:
+            self._admitted(hold)
+        elif not self._let_through(shadow="quota_unavailable"):
+            self._refuse(quota_silent())
 
     def _give_up_waiting(self) -> None:
         waiting, self.waiting_for = self.waiting_for, None
@@ -435,6 +468,7 @@ class Call(Exchange):
             1,
             0,
             hold.leased,
+            self.shadow,
         )
         try:
             self.entry = self._append(entry, self._released)
@@ -524,6 +558,8 @@ class Call(Exchange):
             hold = self.hold
             now = self.plane.stamp() if hold is None else hold.stamp
             fields = self.route.standing.fields(account, charged=self.charged, now=now)
+            if self.shadow:
+                fields += SHADOW_FIELD % self.shadow.encode("ascii")
             if fields:
                 return [fields]
         return answer.remaining
@@ -557,6 +593,8 @@ class Call(Exchange):
         fields = self.plane.date.line() + fields_of(refusal, content_type)
         if self.account is not None:
             fields += self.route.standing.fields(self.account, charged=self.charged, now=self.plane.stamp())
+        if self.shadow:
+            fields += SHADOW_FIELD % self.shadow.encode("ascii")
         self.refuse(refusal.status, fields, content)
 
     # -- small things -----------------------------------------------------------------------------------------------

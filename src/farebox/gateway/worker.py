@@ -151,7 +151,7 @@ class Worker:
         self._watch = watch = await loop.run_in_executor(self._directory_thread, parts.watch)
         incarnation = f"{time.time_ns() // 1_000_000:012x}-{parts.slot}-{os.urandom(6).hex()}"
         gateway = Gateway(socket.gethostname(), parts.slot, incarnation)
-        self.book = LeaseBook(gateway, boottime)
+        self.book = LeaseBook(gateway, boottime, fail_open=settings.quota_out_of_reach == "open")
         self._thread = StoreThread(lambda: parts.open_store(watch))
         await self._open_quota()
         self._syncer = Syncer(self.book, self._thread, clock=boottime, on_fault=self._fault)

@@ -72,7 +72,10 @@ class Entry(msgspec.Struct, array_like=True, frozen=True, gc=False):
     calls: int
     refusals: int = 0
     leased: bool = True
-    """False for spend under a fail-open policy, exempt from the promise never to be over and shown apart."""
+    """False for spend that no lease covered (fail-open, shadow mode): exempt from the promise never to be over, and
+    shown apart."""
+    shadow: str = ""
+    """In shadow mode: why this call would have been refused; empty for every other."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -54,6 +54,8 @@ def rest_of(entries: Iterable[tuple[Entry, Position]], *, accounts_max: int = AC
             chunk.to = position
             if entry.credits:
                 chunk.add(account, second_of(entry.stamp), entry.credits)
+                if not entry.leased and entry.credits > 0:
+                    chunk.unleased[account] = chunk.unleased.get(account, 0) + entry.credits
     except JournalCorruptError as error:
         rest.damaged = error
     return rest
@@ -86,6 +88,7 @@ def settle_one(store: QuotaStore, incarnation: str, rest: Rest) -> bool:
                 keeps=_keeps(store, incarnation, rest, account),
                 needs=(),
                 likes=0,
+                unleased=sum(each.unleased.get(account, 0) for each in rest.chunks),
             )
             for account, rows in chunk.rows.items()
         ),

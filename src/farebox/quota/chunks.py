@@ -16,6 +16,8 @@ class Chunk:
     rows: dict[Account, dict[int, int]] = field(default_factory=dict)
     charges: dict[Account, int] = field(default_factory=dict)
     """Of which charges (the positive part)."""
+    unleased: dict[Account, int] = field(default_factory=dict)
+    """Of which charges that no lease covered."""
 
     def add(self, account: Account, second: int, amount: int) -> None:
         """Another charge (> 0) or correction (< 0)."""

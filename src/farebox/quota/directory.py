@@ -28,7 +28,7 @@ from farebox.quota.directory_image import (
 )
 
 FILE_NAME: Final = "directory.db"
-SCRIPTS: Final = ("directory_1.sql",)
+SCRIPTS: Final = ("directory_1.sql", "directory_2.sql")
 KEY_PREFIX: Final = "fbx_"
 KEY_BYTES: Final = 32
 FILE_MODE: Final = 0o600
@@ -114,16 +114,21 @@ class Directory:
         _check_zone(time_zone)
         _check_id("organisation", org)
         with self._change(f"There is already an organisation {org!r}. Choose another id.") as (db, version):
-            db.execute("INSERT INTO orgs VALUES (?, ?, 0, ?, ?)", (org, name, time_zone, version))
+            db.execute(
+                "INSERT INTO orgs (org, name, time_zone, version) VALUES (?, ?, ?, ?)", (org, name, time_zone, version)
+            )
 
-    def set_org(self, org: str, *, name: str | None = None, time_zone: str | None = None) -> None:
-        """Change what is given."""
+    def set_org(
+        self, org: str, *, name: str | None = None, time_zone: str | None = None, shadow: bool | None = None
+    ) -> None:
+        """Change what is given. `shadow`: judge and record its calls, refuse none; in force within one lease time."""
         if time_zone is not None:
             _check_zone(time_zone)
         with self._change() as (db, _):
             found = db.execute(
-                "UPDATE orgs SET name = ifnull(?, name), time_zone = ifnull(?, time_zone) WHERE org = ?",
-                (name, time_zone, org),
+                "UPDATE orgs SET name = ifnull(?, name), time_zone = ifnull(?, time_zone), shadow = ifnull(?, shadow)"
+                " WHERE org = ?",
+                (name, time_zone, shadow, org),
             )
             _one(found, f"There is no organisation {org!r}. `farebox org list` shows those there are.")
 
@@ -277,10 +282,10 @@ def _reading(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 
 def _orgs(db: sqlite3.Connection) -> list[OrgRecord]:
-    rows = db.execute("SELECT org, name, suspended, time_zone, version FROM orgs")
+    rows = db.execute("SELECT org, name, suspended, time_zone, version, shadow FROM orgs")
     return [
-        OrgRecord(org=org, name=name, suspended=bool(suspended), time_zone=zone, version=version)
-        for org, name, suspended, zone, version in rows
+        OrgRecord(org=org, name=name, suspended=bool(suspended), time_zone=zone, version=version, shadow=bool(shadow))
+        for org, name, suspended, zone, version, shadow in rows
     ]
 
 

@@ -21,6 +21,8 @@ class OrgRecord:
     suspended: bool
     time_zone: str
     version: int
+    shadow: bool = False
+    """Shadow mode: calls are judged and recorded, never refused for want of credits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +117,11 @@ class DirectoryImage:
     def org(self, org: str) -> OrgRecord | None:
         """The org of that id."""
         return self._orgs.get(org)
+
+    def in_shadow(self, org: str) -> bool:
+        """Whether the org is in shadow mode."""
+        record = self._orgs.get(org)
+        return record is not None and record.shadow
 
     def subscription(self, org: str, product: str) -> SubscriptionRecord | None:
         """What the org bought of the product."""

@@ -46,7 +46,7 @@ class Hold:
     """Credits set aside for one admitted call, until `charge` or `release` ends it.
 
     `stamp` is the instant of admission by the store's clock: read once, it is the time of the charge and its refunds.
-    `leased` is False for a call let through under a fail-open policy.
+    `leased` is False for a call let through without a lease: under a fail-open policy, or in shadow mode.
     """
 
     __slots__ = ("account", "addon", "ceiling", "leased", "open", "stamp")
@@ -79,8 +79,8 @@ class Lease:
 
     __slots__ = (
         "account", "addon_free", "asked", "charged", "deadline", "decayed_at", "expires_at", "free", "held", "kept",
-        "recent", "refused_from", "refused_until", "short", "snapshot", "synced_at", "unbooked", "used_at", "usual",
-        "waiting",
+        "recent", "refused_from", "refused_until", "short", "snapshot", "synced_at", "unbooked", "unleased", "used_at",
+        "usual", "waiting",
     )  # fmt: skip
 
     def __init__(self, account: Account, now: int) -> None:
@@ -109,6 +109,8 @@ class Lease:
         self.short = False
         self.snapshot: Snapshot | None = None
         self.synced_at = 0
+        self.unleased = 0
+        """Ceilings let through without a lease and not said in a sync yet."""
         self.waiting: deque[Waiter] = deque()
 
     def quiet(self) -> bool:

@@ -55,7 +55,7 @@ __all__ = ["Hold", "LeaseBook", "Refusal"]
 class LeaseBook:
     """The leases of one gateway. `clock` reads CLOCK_BOOTTIME in microseconds; `wake` asks for a sync at once.
 
-    `fail_open`: with the store unreachable and the lease out, calls are let through unleased instead of refused.
+    `fail_open`: with the store out of reach and the lease out, calls are let through unleased instead of refused.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class LeaseBook:
         self.directory_version = 0
         """Of the last reply: when it grew, the directory image is to be read again."""
         self._clock = clock
-        self._fail_open = fail_open
+        self.fail_open = fail_open
         self._leases: dict[Account, Lease] = {}
         """In order of their last sync: the one due next is first."""
         self._waiting: dict[Account, None] = {}
@@ -134,6 +134,18 @@ class LeaseBook:
         self.wake()
         return future
 
+    def let_through(self, account: Account, ceiling: int) -> Hold | None:
+        """A hold that no lease covers; None before the store's first reply: then there is no time to stamp it with.
+
+        The next sync says so, and from then on the store counts it like any other.
+        """
+        if not self._base_store:
+            return None
+        lease = self._lease_of(account)
+        lease.held += ceiling
+        lease.unleased += ceiling
+        return Hold(account, ceiling, self.stamp(), 0, False)
+
     def cancel_wait(self, future: asyncio.Future[Answer]) -> None:
         """The caller went away. Credits granted to it meanwhile go back to the lease."""
         if not future.done():
@@ -155,6 +167,7 @@ class LeaseBook:
             second = hold.stamp // MICROSECONDS
             lease.unbooked[second] = lease.unbooked.get(second, 0) + millicredits
         if not hold.leased:
+            lease.held -= hold.ceiling
             return 0
         addon = 0
         if hold.addon:
@@ -346,6 +359,7 @@ class LeaseBook:
         likes = 0 if closing else lease.likes() + sum(waiter.ceiling for waiter in needs)
         lease.give_up(now, closing=closing)
         asks, lease.asked = lease.asked, 0
+        unleased, lease.unleased = lease.unleased, 0
         return AccountSync(
             org=account.org,
             product=account.product,
@@ -355,6 +369,7 @@ class LeaseBook:
             needs=tuple(waiter.ceiling for waiter in needs),
             likes=likes,
             asks=asks,
+            unleased=unleased,
         )
 
     def _needs(self, lease: Lease) -> list[Waiter]:
@@ -459,8 +474,8 @@ class LeaseBook:
         hold = self.admit(lease.account, ceiling)
         if isinstance(hold, Hold):
             return hold
-        if self._fail_open and self._base_store:
-            return Hold(lease.account, ceiling, self.stamp(), 0, False)
+        if self.fail_open and (hold := self.let_through(lease.account, ceiling)) is not None:
+            return hold
         return Refusal("quota_unavailable", lease.account, ceiling, None, lease.snapshot)
 
     def _lease_of(self, account: Account) -> Lease:

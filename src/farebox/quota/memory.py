@@ -132,7 +132,7 @@ class MemoryQuotaStore:
 
     def _sound_alarm(self, request: SyncRequest, part: AccountSync, out: int, now: int) -> None:
         settled = window.used(part.settled, at=now)
-        over = leases.over(settled=settled, keeps=part.keeps, out=out)
+        over = leases.over(settled=settled, keeps=part.keeps, out=out, unleased=part.unleased)
         if over:
             self._alarms.append(Alarm(now, request.gateway.incarnation, part.org, part.product, part.pool, over))
 

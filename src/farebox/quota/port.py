@@ -44,6 +44,9 @@ class AccountSync(msgspec.Struct, frozen=True, array_like=True):
     """What the recent rate suggests: about two seconds' worth."""
     asks: int = 0
     """The largest ceiling refused lately (0 none): the schedule in the snapshot reaches it."""
+    unleased: int = 0
+    """Ceilings let through without a lease since the last sync (fail-open, shadow mode): they are in `keeps` or
+    `settled` from now on although nobody lent them, which is no reason for an alarm."""
 
 
 class SyncRequest(msgspec.Struct, frozen=True, array_like=True):

@@ -111,7 +111,7 @@ class Booking:
         out = self._take_back_lease(line)
         counted = [(second, amount) for second, amount in part.settled if second >= self._oldest]
         settled = sum(amount for _, amount in counted)
-        over = rules.over(settled=settled, keeps=part.keeps, out=out)
+        over = rules.over(settled=settled, keeps=part.keeps, out=out, unleased=part.unleased)
         if over:
             gateway = self._request.gateway
             self.alarms.append(Alarm(self._now, gateway.incarnation, part.org, part.product, part.pool, over))

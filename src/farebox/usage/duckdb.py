@@ -25,7 +25,10 @@ from farebox.journal.records import Entry
 from farebox.usage import rows
 from farebox.usage.port import BREAKDOWN_LINES_MAX, Breakdown, Dimension, UsageLine, UsageTotals
 
-SCHEMA_VERSION: Final = 1
+MIGRATIONS: Final = ("001_entries", "002_shadow")
+"""Script n takes a file from schema version n to n + 1."""
+
+SCHEMA_VERSION: Final = len(MIGRATIONS)
 THREADS_MAX: Final = 2
 TEMP_BYTES_MAX: Final = "4GB"
 """What a large question may spill to disk beyond its memory."""
@@ -124,12 +127,14 @@ class DuckdbUsage:
 def _totals(cursor: duckdb.DuckDBPyConnection, window: dict[str, Any]) -> UsageTotals:
     found = cursor.execute(_sql("totals"), window).fetchone()
     assert found is not None, "an aggregate without GROUP BY has one row"
-    calls, credits_, refusals, unleased, last_refusal = found
+    calls, credits_, refusals, unleased, shadow_calls, shadow_credits, last_refusal = found
     return UsageTotals(
         calls=calls,
         credits=credits_,
         refusals=refusals,
         unleased=unleased,
+        shadow_calls=shadow_calls,
+        shadow_credits=shadow_credits,
         last_refusal=Instant(last_refusal) if last_refusal else None,
     )
 
@@ -183,21 +188,21 @@ def _connected(path: Path, memory: str) -> duckdb.DuckDBPyConnection:
 
 
 def _migrated(root: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """A new file gets the schema; a file of a newer Farebox is refused untouched."""
+    """A new file gets the schema, an older one what it lacks; a file of a newer Farebox is refused untouched."""
     tables = {name for (name,) in root.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-    if not tables:
-        root.begin()
-        root.execute(_sql("001_entries"))
-        root.commit()
-        return
     found = root.execute("SELECT max(version) FROM schema_version").fetchone() if "schema_version" in tables else None
-    version = found[0] if found else None
-    if version != SCHEMA_VERSION:
+    version = found[0] if found else None if tables else 0
+    if version is None or version > SCHEMA_VERSION:
         root.close()
         raise DataVersionError(
             f"{path} has schema version {version}, this Farebox knows {SCHEMA_VERSION}: "
             "start the Farebox that wrote it, or move the file away to load again what the journal still holds"
         )
+    if version < SCHEMA_VERSION:
+        root.begin()
+        for name in MIGRATIONS[version:]:
+            root.execute(_sql(name))
+        root.commit()
 
 
 @cache

@@ -39,7 +39,11 @@ class UsageTotals:
     credits: int = 0
     refusals: int = 0
     unleased: int = 0
-    """The part of `credits` spent under a fail-open policy."""
+    """The part of `credits` spent under a fail-open policy while quota was out of reach."""
+    shadow_calls: int = 0
+    """The part of `calls` that would have been refused and that shadow mode let through."""
+    shadow_credits: int = 0
+    """What these cost, a part of `credits`."""
     last_refusal: Instant | None = None
 
 
