@@ -208,7 +208,7 @@ class LeaseBook:
         staged, self._staged = self._staged, Chunk(position)
         staged.to = position
         last = self._chunks[-1] if self._chunks else None
-        if last is not None and len(last.rows.keys() | staged.rows.keys()) <= CHUNK_ACCOUNTS_MAX:
+        if last is not None and len(last.rows) + len(staged.rows) <= CHUNK_ACCOUNTS_MAX:  # at most so many together
             last.absorb(staged)
         else:
             self._chunks.append(staged)
