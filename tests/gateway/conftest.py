@@ -19,6 +19,7 @@ import uvloop
 from farebox import cards
 from farebox.config import Config, Fixed, GatewayConfig, HttpUrl, Introspection, Upstream
 from farebox.domain.cards import CompiledCard
+from farebox.gateway.concurrency import limits_of
 from farebox.gateway.listening import listen
 from farebox.gateway.worker import Parts, Watch, Worker, run
 from farebox.journal import reader
@@ -226,6 +227,7 @@ class Gateway:
             open_store=open_store,
             journal_root=self.folder / "journal",
             target_salt=b"s" * 16,
+            limits_of=limits_of(card_named),
         )
 
         def started(worker: Worker) -> None:

@@ -158,3 +158,17 @@ def test_open_calls_go_on_without_a_lease_while_quota_is_out_of_reach_and_are_bo
     until(lambda: spend(gateway.folder / "spend.db")[0] == len(entries) * CREDIT)
     assert spend(gateway.folder / "spend.db")[2] == 0
     until(lambda: (caller.ask().status, gateway.entries()[-1].leased) == (200, True))
+
+
+def test_more_calls_in_flight_than_the_plan_allows_are_let_through_in_shadow_mode_and_marked(
+    make_gateway: GatewayMaker, upstream: StubUpstream
+) -> None:
+    upstream.answer("/crm/v8/Leads", Behaviour(never_answer=True))
+    gateway = make_gateway(card="zoho-crm", stop_grace_seconds=0.1)
+    set_shadow(gateway, shadow=True)
+    for _ in range(10):
+        gateway.caller().say("GET /crm/v8/Leads HTTP/1.1\r\nHost: g\r\n\r\n")
+    until(lambda: gateway.on_loop(gateway.worker.counters.in_flight) == (10, 0))
+    answer = gateway.caller().ask("GET", "/crm/v8/Contacts")
+    assert (answer.status, answer.fields["x-farebox-shadow"]) == (200, "refused=concurrency_exceeded")
+    assert gateway.entry().shadow == "concurrency_exceeded"

@@ -52,6 +52,7 @@ main(
         ),
         journal_root=folder / "journal",
         target_salt=b"s" * 16,
+        limits_of=lambda *_: None,
     ),
     listener=listener,
 )

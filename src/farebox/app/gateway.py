@@ -13,6 +13,7 @@ from farebox.app.cards import card_loader
 from farebox.domain.cards import CompiledCard
 from farebox.errors import DataDirectoryError
 from farebox.gateway import supervisor, worker
+from farebox.gateway.concurrency import limits_of
 from farebox.quota.allowances import allowance_of
 from farebox.quota.directory import DirectoryWatch
 from farebox.quota.sqlite import SqliteQuotaStore
@@ -39,6 +40,7 @@ def serve_gateway(settings: config.Config, *, slot: int) -> None:
         open_store=open_store,
         journal_root=settings.data / JOURNAL_FOLDER,
         target_salt=target_salt(settings.data / SALT_FILE),
+        limits_of=limits_of(load_card),
         slot=slot,
     )
     supervisor.follow_supervisor()

@@ -120,7 +120,7 @@ class Operation:
         set_once(self, "rule", f"{self.title}: {words} [{self.mark}] {self.source}")
 
     def is_heavy(self, quantities: dict[str, int], *, from_function: bool) -> bool:
-        """Whether a call takes a slot of the smaller, second concurrency limit."""
+        """Whether a call takes a unit of the smaller, second concurrency limit."""
         return (
             self.heavy
             or (self.heavy_from_function and from_function)

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 from farebox.domain.identity import Account
 from farebox.domain.names import clean
+from farebox.gateway.concurrency import Concurrency
 from farebox.gateway.http1_request import RequestHead
 from farebox.gateway.introspect import Claims, Inactive, TokenBook, unavailable
 from farebox.gateway.refuse import Refusal
@@ -31,10 +32,19 @@ _TOKEN_SCHEMES: Final = (b"bearer ", b"zoho-oauthtoken ")
 class Caller:
     """Who calls, and on whose accounts: one object per credential, shared by its calls."""
 
-    __slots__ = ("_accounts", "app", "authorization", "org", "product", "replaces", "shadow", "user")
+    __slots__ = ("_accounts", "app", "authorization", "concurrency", "org", "product", "replaces", "shadow", "user")
 
     def __init__(  # one argument per thing a call is charged by
-        self, *, org: str, user: str, app: str, product: str, authorization: bytes, replaces: bool, shadow: bool = False
+        self,
+        *,
+        org: str,
+        user: str,
+        app: str,
+        product: str,
+        authorization: bytes,
+        replaces: bool,
+        concurrency: Concurrency | None,
+        shadow: bool = False,
     ) -> None:
         self.org = org
         self.user = user
@@ -46,6 +56,8 @@ class Caller:
         """Whether the caller's Authorization is a key of ours, or there is none: never forwarded."""
         self.shadow = shadow
         """Whether the org is in shadow mode: its calls are judged and never refused for want of credits."""
+        self.concurrency = concurrency
+        """What holds back calls beyond so many in flight; None: nothing does."""
         self._accounts: dict[str, Account] = {}
 
     def account(self, pool: str) -> Account:
@@ -68,12 +80,14 @@ class Identifier:
         upstream: str,
         product: str,
         directory: Callable[[], DirectoryImage],
+        concurrency: Callable[[DirectoryImage, str, str], Concurrency | None],
         fixed: tuple[str, str] | None = None,
         tokens: TokenBook | None = None,
     ) -> None:
         self._upstream = upstream
         self._product = product
         self._directory = directory
+        self._concurrency = concurrency
         self._fixed = fixed
         self._tokens = tokens
         self._image: DirectoryImage | None = None
@@ -159,14 +173,16 @@ class Identifier:
         if refusal is not None:
             return refusal
         credential = (image.upstream_credential(org, self._upstream) or "") if replaces else ""
+        app = clean(app)
         return Caller(
             org=org,
             user=clean(user),
-            app=clean(app),
+            app=app,
             product=self._product,
             authorization=credential.encode("latin-1", "ignore"),
             replaces=replaces and bool(keys),
             shadow=image.in_shadow(org),
+            concurrency=self._concurrency(image, org, app),
         )
 
     def _standing(self, image: DirectoryImage, org: str, user: str) -> Refusal | None:

@@ -21,6 +21,7 @@ from farebox.domain import pricing
 from farebox.domain.cards import Kind, Match
 from farebox.domain.identity import Account
 from farebox.errors import JournalError, JournalFullError
+from farebox.gateway.concurrency import Concurrency
 from farebox.gateway.forward import ENDED, HELD, STREAMING, Exchange
 from farebox.gateway.http1_answer import AnswerHead
 from farebox.gateway.http1_client import ClientConnection
@@ -76,6 +77,7 @@ class Call(Exchange):
         "sent_at",
         "shadow",
         "task",
+        "units",
         "waiting_for",
     )
 
@@ -97,6 +99,8 @@ class Call(Exchange):
         self.waiting_for: asyncio.Future[Any] | None = None
         self.begun_at = 0
         self.sent_at = 0
+        self.units = 0
+        """Units of the org's and app's concurrency it takes, until it is answered or nobody waits for it."""
         self.charged = 0
         self.entry: Entry | None = None
         self.recorded = NOTHING
@@ -198,6 +202,8 @@ class Call(Exchange):
         self.body_limit = self.plane.stream_buffer_bytes
         self.quote = quote = pricing.quote(self.match, self.head.query, body)
         self.account = account = self.caller.account(quote.pool)
+        if self.caller.concurrency is not None and not self._enter(self.caller.concurrency, quote):
+            return
         admitted = self.plane.book.admit(account, quote.ceiling)
         if isinstance(admitted, Hold):
             self._admitted(admitted)
@@ -207,6 +213,24 @@ class Call(Exchange):
             self._not_admitted(admitted)
 
     # -- admit ------------------------------------------------------------------------------------------------------
+
+    def _enter(self, concurrency: Concurrency, quote: pricing.Quote) -> bool:
+        """Take the units of a call in flight; False: it was refused for want of them."""
+        taken = concurrency.enter(quote.operation, quote.quantities, from_function=bool(self.function))
+        if isinstance(taken, int):
+            self.units = taken
+        elif self.caller is not None and self.caller.shadow:  # goes on uncounted: refused, it would not be in flight
+            self.shadow = taken.code.lower()
+        else:
+            self._refuse(taken)
+            return False
+        return True
+
+    def _leave(self) -> None:
+        """The call is in flight no longer."""
+        if self.units and self.caller is not None and self.caller.concurrency is not None:
+            self.caller.concurrency.leave(self.units)
+            self.units = 0
 
     def _await_credits(self, account: Account, ceiling: int) -> None:
         waiting = self.plane.book.wait(account, ceiling)
@@ -394,8 +418,14 @@ class Call(Exchange):
             return "Nothing was charged."
         return "The request had been sent, so it is charged."
 
+    def abort(self) -> None:
+        """End what cannot be ended well."""
+        self._leave()
+        super().abort()
+
     def cut_off(self) -> None:
         """The caller is gone: what reached the upstream is charged all the same."""
+        self._leave()
         self._give_up_waiting()
         self._unreserve_body()
         if self.hold_waits:
@@ -513,6 +543,7 @@ class Call(Exchange):
 
     def streamed(self) -> None:
         """A streamed answer was passed on to its end."""
+        self._leave()
         if self.recorded == OPEN:
             self._close(outcome=CHARGED, reason="")
 
@@ -547,6 +578,7 @@ class Call(Exchange):
             if self.upstream is not None and not self.client.write_paused:
                 self.upstream.resume()
         else:
+            self._leave()
             self.deliver()
             assert self.entry is not None
             self.plane.tally.answered(self.begun_at, self.sent_at, self.entry.duration)
@@ -589,6 +621,7 @@ class Call(Exchange):
         self._answer_refusal(refusal)
 
     def _answer_refusal(self, refusal: Refusal) -> None:
+        self._leave()
         content_type, content = rendered(refusal, self.route.card.card.dialect.refusals)
         fields = self.plane.date.line() + fields_of(refusal, content_type)
         if self.account is not None:

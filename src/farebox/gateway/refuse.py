@@ -21,6 +21,8 @@ _encode = msgspec.json.Encoder().encode
 # Zoho's own words for a status (facts: v8 status codes), where ours would be unknown to its clients.
 _ZOHO_CODES: Final = {
     "CREDITS_EXHAUSTED": "TOO_MANY_REQUESTS",
+    "CONCURRENCY_EXCEEDED": "TOO_MANY_REQUESTS",
+    "SUB_CONCURRENCY_EXCEEDED": "TOO_MANY_REQUESTS",
     "CEILING_NEVER_FITS": "LIMIT_EXCEEDED",
     "CREDENTIALS_MISSING": "AUTHENTICATION_FAILURE",
     "CREDENTIALS_UNKNOWN": "INVALID_TOKEN",

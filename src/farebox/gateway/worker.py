@@ -29,6 +29,7 @@ from farebox.domain.identity import Account
 from farebox.domain.instants import MICROSECONDS
 from farebox.domain.routing import place
 from farebox.errors import DataDirectoryError, QuotaUnavailableError
+from farebox.gateway.concurrency import CounterPage, Counters, LimitsOf, concurrency_for
 from farebox.gateway.http1_client import ClientConnection
 from farebox.gateway.http1_pool import UpstreamPool
 from farebox.gateway.identify import Identifier
@@ -85,7 +86,13 @@ class Parts:
     journal_root: Path
     target_salt: bytes
     """Keys the hash of paths in entries; the same for all workers and restarts, so that repeats can be seen."""
+    limits_of: LimitsOf
+    """What an org's plan allows in flight."""
     slot: int = 0
+    page: CounterPage | None = None
+    """Where the workers of this machine count what is in flight; None: this one counts alone."""
+    seat: int = 0
+    """Its place in the page: no other living process has it."""
 
 
 def main(parts: Parts, *, listener: socket.socket | None = None, heartbeat: int | None = None) -> None:
@@ -164,6 +171,7 @@ class Worker:
             segment_bytes=settings.journal_segment_bytes,
             journal_bytes_max=settings.journal_bytes_max,
         )
+        self.counters = Counters(parts.page or CounterPage(), seat=parts.seat)
         self.waits = Waits(settings, loop)
         self.plane = Plane(
             settings,
@@ -266,6 +274,7 @@ class Worker:
                 upstream=upstream.name,
                 product=card.card.product,
                 directory=lambda: self._watch.image,
+                concurrency=concurrency_for(self.counters, self._parts.limits_of, card.card.product),
                 fixed=fixed if upstream.identity == "fixed" else None,
                 tokens=tokens,
             ),
