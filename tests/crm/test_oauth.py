@@ -10,6 +10,7 @@ from farebox.crm import tokens
 from farebox.crm.app import create_app
 from farebox.crm.organisations import UserSeed
 from farebox.crm.provision import Credentials, create_client, create_organisation
+from farebox.crm.settings import Settings
 from farebox.crm.store import Store
 from farebox.testing.crm import Caller, RunningCrm
 
@@ -59,7 +60,7 @@ def test_api_domain_is_the_address_of_this_api_so_that_the_sdk_stays_here(
 
 
 async def _token_by_asgi(store: Store, public_url: str, form: dict[str, str]) -> dict[str, Any]:
-    transport = httpx.ASGITransport(app=create_app(store, public_url))
+    transport = httpx.ASGITransport(app=create_app(store, Settings(public_url=public_url)))
     async with httpx.AsyncClient(transport=transport, base_url="http://inside") as client:
         found: dict[str, Any] = (await client.post("/oauth/v2/token", data=form)).json()
         return found

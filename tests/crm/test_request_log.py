@@ -9,13 +9,14 @@ import httpx
 from farebox.crm.app import create_app
 from farebox.crm.provision import create_organisation
 from farebox.crm.request_log import RequestLog
+from farebox.crm.settings import Settings
 from farebox.crm.store import Store
 
 
 async def _calls(store: Store, path: Path) -> str:
     made = create_organisation(store, name="Zylker", users=1)
     log = RequestLog(path)
-    transport = httpx.ASGITransport(create_app(store, "http://crm.test", log))
+    transport = httpx.ASGITransport(create_app(store, Settings(public_url="http://crm.test"), log))
     async with httpx.AsyncClient(transport=transport, base_url="http://crm.test") as client:
         form = {
             "grant_type": "refresh_token",

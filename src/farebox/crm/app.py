@@ -1,61 +1,67 @@
 """The ASGI application: accounts server under /oauth, the API under /crm/{version} and /bigin/{version}.
 
 Every call runs to its end in the event loop, one after the other: a list of 200 takes a few milliseconds,
-and SQLite takes one writer at a time anyhow. Every answer is in Zoho's envelope, also for what went wrong.
+and SQLite takes one writer at a time anyhow. What takes long is a job of a background worker, or awaits.
+Every answer is in Zoho's envelope, also for what went wrong.
 """
 
+import inspect
 import logging
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from farebox.crm import oauth, tokens
-from farebox.crm.call import Answer, Call
+from farebox.crm.background import Workers
+from farebox.crm.call import Answer, Upload
+from farebox.crm.engine import Engine, Incoming
 from farebox.crm.errors import (
     ApiError,
     authentication_failed,
-    invalid_token,
     invalid_url_pattern,
-    no_permission,
 )
 from farebox.crm.oauth import OauthError
-from farebox.crm.organisations import find_organisation, find_user
 from farebox.crm.request_log import RequestLog
-from farebox.crm.routes import VERSIONS, arguments, check_scope, find_route
+from farebox.crm.settings import Settings
 from farebox.crm.store import Store
+from farebox.crm.working import make_workers
 
 logger = logging.getLogger("farebox.crm")
 
 BODY_BYTES_MAX = 25 * 1024 * 1024
+FORM_PARTS_MAX = 20
 CONTENT_TYPE = "application/json;charset=utf-8"
 # real clients send JSON bodies without a type (Python SDK) and as a form (curl -d)
 REFUSED_TYPES = ("multipart/", "image/", "audio/", "video/", "text/xml", "application/xml", "application/zip")
 AUTH_SCHEMES = frozenset({"zoho-oauthtoken", "bearer"})
 
 
-def create_app(store: Store, public_url: str, request_log: RequestLog | None = None) -> ASGIApp:
-    """The application over a store. `public_url` is the `api_domain` of token answers, without a trailing slash.
+def create_app(store: Store, settings: Settings, request_log: RequestLog | None = None) -> ASGIApp:
+    """The application over a store, with the workers that go on beside its calls while it runs.
 
     An official SDK compares api_domain with Zoho's data centres and moves there when it is one of
     them, so `public_url` has to be the address under which clients reach this API.
     """
-    return _App(store, public_url.rstrip("/"), request_log)
+    return _App(Engine(store, settings, Workers(make_workers(store, settings))), request_log)
 
 
 class _App:
-    def __init__(self, store: Store, public_url: str, request_log: RequestLog | None) -> None:
+    def __init__(self, engine: Engine, request_log: RequestLog | None) -> None:
         self._request_log = request_log
-        self._store = store
-        self._public_url = public_url
+        self._engine = engine
+        self._store = engine.store
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI: HTTP only."""
+        """ASGI: HTTP and the lifespan, during which the workers run."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
         if scope["type"] != "http":
             raise RuntimeError(f"the CRM API speaks HTTP, not {scope['type']}")
         request = Request(scope, receive)
@@ -67,12 +73,22 @@ class _App:
             self._log(self._request_log, request, response.status_code)
         await response(scope, receive, send)
 
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self._engine.workers.start()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                self._engine.workers.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
     async def _respond(self, request: Request) -> Response:
         try:
             if request.scope["path"].startswith("/oauth/"):
                 return await self._respond_oauth(request)
-            request.state.body = await _body(request)
-            return _response(self._answer(request, request.state.body), head=request.method == "HEAD")
+            return _response(await self._answer(request), head=request.method == "HEAD")
         except ApiError as refusal:
             return _refused(refusal)
         except HTTPException as error:
@@ -96,36 +112,25 @@ class _App:
             body=getattr(request.state, "body", b""),
         )
 
-    def _answer(self, request: Request, body: bytes) -> Answer:
-        product, version, parts = _split_path(request.scope["path"])
-        route = find_route(request.method, parts)
-        at = self._store.now()
+    async def _answer(self, request: Request) -> Answer:
+        route = self._engine.route_of(request.method, request.scope["path"])
+        body, uploads = await _form(request) if route.takes_form else (await _body(request), [])
+        request.state.body = body
         with self._store.reading() as db:
-            grant = tokens.find_grant(db, _access_token(request), kind="access", at=at)
-            if grant is None:
-                raise invalid_token()
-            request.state.zgid = grant.zgid
-            organisation = find_organisation(db, grant.zgid)
-            user = find_user(db, grant.user_id, zgid=grant.zgid)
-        assert user is not None, "a grant without its user"
-        if organisation.product != product:
-            check_scope(route, granted=grant.scope, product=product, module=None)
-            raise no_permission("Crm_Implied_Api_Access")
-        found = arguments(route, parts, organisation)
-        module = found["module"].api_name if "module" in found else None
-        check_scope(route, granted=grant.scope, product=product, module=module)
-        call = Call(
-            store=self._store,
-            organisation=organisation,
-            user=user,
-            version=version,
-            scope=grant.scope,
-            params=dict(request.query_params),
-            headers=request.headers,
-            body=body,
-            at=at,
+            grant = self._engine.grant_of(db, _access_token(request))
+        request.state.zgid = grant.zgid
+        answer = self._engine.answer(
+            Incoming(
+                method=request.method,
+                path=request.scope["path"],
+                params=dict(request.query_params),
+                headers=request.headers,
+                body=body,
+                uploads=uploads,
+            ),
+            grant,
         )
-        return route.answer(call, **found)
+        return await answer if inspect.isawaitable(answer) else answer
 
     async def _respond_oauth(self, request: Request) -> Response:
         path = request.scope["path"]
@@ -144,7 +149,7 @@ class _App:
             known = tokens.revoke(self._store, params.get("token", ""))
             return _json({"status": "success"} if known else {"error": "invalid_token"})
         try:
-            return _json(oauth.token(self._store, params, api_domain=self._public_url))
+            return _json(oauth.token(self._store, params, api_domain=self._engine.settings.public_url))
         except OauthError as refused:
             return _json({"error": refused.error})  # with 200, as the original does
 
@@ -162,17 +167,6 @@ class _App:
         return _json(answer, headers={"cache-control": "no-store"})
 
 
-def _split_path(path: str) -> tuple[str, str, list[str]]:
-    """Product, version and the parts after them; raises INVALID_URL_PATTERN or API_NOT_SUPPORTED."""
-    parts = path.strip("/").split("/")
-    if len(parts) < 3 or parts[0] not in VERSIONS or parts[1] == "bulk":  # noqa: PLR2004 (product, version, thing)
-        raise invalid_url_pattern()
-    product, version, *rest = parts
-    if version not in VERSIONS[product]:
-        raise invalid_url_pattern()
-    return product, version, rest
-
-
 def _access_token(request: Request) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() not in AUTH_SCHEMES or not token.strip():
@@ -180,11 +174,40 @@ def _access_token(request: Request) -> str:
     return token.strip()
 
 
+async def _form(request: Request) -> tuple[bytes, Sequence[Upload]]:
+    """The parts of a multipart body; with another one the body itself, for `answer` to say what it misses."""
+    body = await _bounded(request)
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        return body, []
+    uploads = []
+
+    async def again() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async with Request(request.scope, again).form(max_files=FORM_PARTS_MAX, max_fields=FORM_PARTS_MAX) as form:
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                uploads.append(Upload(name=name, file_name=value.filename or "", content=await value.read()))
+            else:
+                uploads.append(Upload(name=name, file_name=None, content=value.encode()))
+    return b"", uploads
+
+
 async def _body(request: Request) -> bytes:
     """The whole body, unzipped; its size is bounded before and after."""
     content_type = request.headers.get("content-type", "").lower()
     if content_type.startswith(REFUSED_TYPES):
         raise ApiError(415, "MEDIA_TYPE_NOT_SUPPORTED", "The media type is not supported")
+    body = await _bounded(request)
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding == "identity":
+        return body
+    if encoding != "gzip":
+        raise ApiError(415, "MEDIA_TYPE_NOT_SUPPORTED", "The content encoding is not supported")
+    return _unzip(body)
+
+
+async def _bounded(request: Request) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
@@ -192,13 +215,7 @@ async def _body(request: Request) -> bytes:
         if size > BODY_BYTES_MAX:
             raise _too_large()
         chunks.append(chunk)
-    body = b"".join(chunks)
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding == "identity":
-        return body
-    if encoding != "gzip":
-        raise ApiError(415, "MEDIA_TYPE_NOT_SUPPORTED", "The content encoding is not supported")
-    return _unzip(body)
+    return b"".join(chunks)
 
 
 def _unzip(body: bytes) -> bytes:
@@ -234,6 +251,14 @@ def _refused(refusal: ApiError) -> Response:
 
 
 def _response(answer: Answer, *, head: bool) -> Response:
+    if answer.file is not None:
+        return FileResponse(
+            answer.file,
+            status_code=answer.status,
+            headers=dict(answer.headers),
+            media_type=answer.media_type,
+            filename=answer.file_name or None,
+        )
     if answer.payload is None:
         return Response(status_code=answer.status, headers=dict(answer.headers))
     response = _json(answer.payload, status=answer.status, headers=answer.headers)

@@ -1,32 +1,55 @@
 """One authenticated call and its answer, as every part of the API passes them on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from farebox.crm.background import Workers
 from farebox.crm.errors import ApiError, invalid_param, unreadable_body
 from farebox.crm.organisations import Organisation, User, to_iso
+from farebox.crm.settings import Settings
 from farebox.crm.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What goes back: a status, a JSON payload (None: no body) and headers."""
+    """What goes back: a status, headers, and a JSON payload or a file or nothing.
+
+    A `file` is sent as it lies on disk, with the `media_type` and the `Content-Disposition` of `file_name`.
+    """
 
     status: int
     payload: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    file: Path | None = None
+    file_name: str = ""
+    media_type: str = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """One part of a multipart body: a form field has no `file_name`."""
+
+    name: str
+    file_name: str | None
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A call that is allowed: who makes it, with what, and when (`at`, whole seconds since 1970)."""
+    """A call that is allowed: who makes it, with what, and when (`at`, whole seconds since 1970).
+
+    Names of headers are in lower case. `dispatch` answers another request (an engine's Incoming) for the same caller.
+    """
 
     store: Store
+    settings: Settings
+    workers: Workers
     organisation: Organisation
     user: User
     version: str
@@ -35,6 +58,8 @@ class Call:
     headers: Mapping[str, str]
     body: bytes
     at: int
+    dispatch: Callable[[Any], Answer]
+    uploads: tuple[Upload, ...] = ()
 
     def json_object(self) -> dict[str, Any]:
         """The body, which must be a JSON object, whatever its Content-Type says."""

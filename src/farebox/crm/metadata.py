@@ -5,6 +5,7 @@ from typing import Any
 from farebox.crm.call import Answer, Call
 from farebox.crm.errors import ApiError, invalid_module, invalid_module_param, invalid_path_id, param_missing
 from farebox.crm.organisations import User, list_users
+from farebox.crm.route import route
 from farebox.crm.schema import ANY_MODULE, SYSTEM_NAMES, DataType, Field, Module
 
 PROFILES_SERIAL = 26_011
@@ -221,3 +222,11 @@ def _choices(call: Call, module: Module, each: Field) -> list[Shown]:
         }
         for position, choice in enumerate(each.choices)
     ]
+
+
+ROUTES = (
+    route("GET", "settings/modules", "settings.modules read", list_modules),
+    route("GET", "settings/modules/{name}", "settings.modules read", get_module),
+    route("GET", "settings/fields", "settings.fields read", list_fields),
+    route("GET", "settings/fields/{field_id}", "settings.fields read", get_field),
+)

@@ -8,6 +8,7 @@ from farebox.crm.call import Answer, Call
 from farebox.crm.errors import invalid_param, invalid_path_id, limit_exceeded
 from farebox.crm.metadata import profiles
 from farebox.crm.organisations import User, list_users
+from farebox.crm.route import route
 from farebox.crm.validate import parse_id
 
 IDS_MAX = 100
@@ -176,3 +177,10 @@ def _user(call: Call, user: User, *, owner: User) -> Shown:
         "status_reason__s": None,
         "sandboxDeveloper": False,
     }
+
+
+ROUTES = (
+    route("GET", "org", "org read", get_organisation),
+    route("GET", "users", "users read", get_users),
+    route("GET", "users/{user_id}", "users read", get_user),
+)

@@ -10,6 +10,7 @@ from farebox.crm.call import Answer, Call
 from farebox.crm.errors import ApiError, ambiguous_params, invalid_param, invalid_path_id, limit_exceeded, param_missing
 from farebox.crm.page_tokens import Position
 from farebox.crm.render import COLUMNS, show_records
+from farebox.crm.route import route
 from farebox.crm.schema import Module
 from farebox.crm.validate import parse_id
 
@@ -203,3 +204,9 @@ def _start_of_previous(db: sqlite3.Connection, call: Call, module: Module, query
         (*values, *query.position.after, query.per_page),
     ).fetchone()
     return None if row is None else (int(row[0]), int(row[1]))
+
+
+ROUTES = (
+    route("GET", "{module}", "modules read", list_records),
+    route("GET", "{module}/{record_id}", "modules read", get_one),
+)

@@ -7,12 +7,19 @@ from typing import Any
 import msgspec
 
 from farebox.crm.call import Call
+from farebox.crm.changes import Change, Operation, announce
 from farebox.crm.errors import duplicate_data, invalid_related_id
 from farebox.crm.organisations import Organisation
 from farebox.crm.schema import ANY_MODULE, DataType, Module
 from farebox.crm.validate import Checked, Reference, Stored
 
 Details = dict[str, Any]
+
+INSERT_RECORD = (
+    "INSERT INTO record (id, zgid, module, name, owner, created_by, modified_by, created, modified, body) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+"""A new record, not converted and without tags."""
 
 
 class RecordWriter:
@@ -63,8 +70,7 @@ class RecordWriter:
             if field.data_type is DataType.AUTONUMBER:
                 values[field.api_name] = str(self._next_number(f"{self.module.api_name}.{field.api_name}"))
         self._db.execute(
-            "INSERT INTO record (id, zgid, module, name, owner, created_by, modified_by, created, modified, body) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            INSERT_RECORD,
             (
                 record_id,
                 self.organisation.zgid,
@@ -79,6 +85,7 @@ class RecordWriter:
             ),
         )
         index_values(self._db, self.organisation.zgid, self.module, record_id, values)
+        self._announce(Operation.INSERT, record_id, values, tuple(values))
         return self._details(record_id, created=call.at, created_by=call.user.id)
 
     def update(self, row: sqlite3.Row, checked: Checked, *, append: Mapping[str, object]) -> Details:
@@ -89,6 +96,9 @@ class RecordWriter:
         values = msgspec.json.decode(row["body"])
         changes = dict(checked.values)
         owner = changes.pop("Owner", None) or row["owner"]
+        changed = tuple(name for name, value in changes.items() if values.get(name) != value)
+        if owner != row["owner"]:
+            changed = ("Owner", *changed)
         for name, added in changes.items():
             before = values.get(name)
             if append.get(name) is True and isinstance(before, list) and isinstance(added, list):
@@ -108,11 +118,31 @@ class RecordWriter:
         )
         self._db.execute("DELETE FROM field_value WHERE record_id = ?", (row["id"],))
         index_values(self._db, self.organisation.zgid, self.module, row["id"], values)
+        self._announce(Operation.UPDATE, row["id"], values, changed)
         return self._details(row["id"], created=row["created"], created_by=row["created_by"])
 
-    def delete(self, record_id: int) -> None:
-        """Remove a record; what points at it keeps its id and loses its name."""
-        self._db.execute("DELETE FROM record WHERE id = ?", (record_id,))
+    def delete(self, row: sqlite3.Row) -> None:
+        """Move a record to the recycle bin; what points at it keeps its id and loses its name."""
+        self._db.execute(
+            "INSERT INTO deleted_record (id, zgid, module, name, created_by, deleted_by, deleted) "
+            "SELECT id, zgid, module, name, created_by, ?, ? FROM record WHERE id = ?",
+            (self._call.user.id, self._call.at, row["id"]),
+        )
+        self._db.execute("DELETE FROM record WHERE id = ?", (row["id"],))
+        self._announce(Operation.DELETE, row["id"], msgspec.json.decode(row["body"]), ())
+
+    def _announce(
+        self, operation: Operation, record_id: int, values: Mapping[str, Stored], changed: tuple[str, ...]
+    ) -> None:
+        change = Change(
+            call=self._call,
+            module=self.module,
+            operation=operation,
+            record_id=record_id,
+            values=values,
+            changed=changed,
+        )
+        announce(self._db, change)
 
     def _exists(self, reference: Reference) -> bool:
         if reference.target is None:

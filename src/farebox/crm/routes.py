@@ -1,77 +1,32 @@
-"""The table of paths: method and pattern on the left, who answers and which scope it takes on the right.
+"""The table of paths, put together from the families' own tables.
 
 Everything the table does not name is 404 INVALID_URL_PATTERN; a path it names under other methods only is
-400 INVALID_REQUEST_METHOD.
+400 INVALID_REQUEST_METHOD. Where two lines fit a path, the first counts.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-from farebox.crm import metadata, people, reading, scopes, writing
-from farebox.crm.call import Answer
-from farebox.crm.errors import (
-    invalid_method,
-    invalid_module,
-    invalid_path_id,
-    invalid_url_pattern,
-    scope_mismatch,
-)
-from farebox.crm.organisations import Organisation
-from farebox.crm.validate import parse_id
+from farebox.crm import metadata, people, reading, writing
+from farebox.crm.errors import invalid_method, invalid_url_pattern
+from farebox.crm.route import Route
 
 VERSIONS = {
     "crm": frozenset({"v2", "v2.1", "v3", "v4", "v5", "v6", "v7", "v8"}),
     "bigin": frozenset({"v1", "v2"}),
 }
-RESERVED = frozenset({"org", "users", "settings", "coql", "actions", "bulk", "files", "upload", "functions"})
-"""First parts of paths that never name a module (nor does anything that starts with `_`)."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """One line of the table. A part of the pattern in braces becomes a keyword argument of `answer`."""
-
-    method: str
-    pattern: tuple[str, ...]
-    group: str
-    operations: tuple[str, ...]
-    answer: Callable[..., Answer]
-
-
-def _route(method: str, path: str, scope: str, answer: Callable[..., Answer]) -> Route:
-    group, _, operations = scope.partition(" ")
-    return Route(
-        method=method,
-        pattern=tuple(path.split("/")),
-        group=group,
-        operations=tuple(operations.split("+")),
-        answer=answer,
-    )
-
-
-ROUTES = (
-    _route("GET", "org", "org read", people.get_organisation),
-    _route("GET", "users", "users read", people.get_users),
-    _route("GET", "users/{user_id}", "users read", people.get_user),
-    _route("GET", "settings/modules", "settings.modules read", metadata.list_modules),
-    _route("GET", "settings/modules/{name}", "settings.modules read", metadata.get_module),
-    _route("GET", "settings/fields", "settings.fields read", metadata.list_fields),
-    _route("GET", "settings/fields/{field_id}", "settings.fields read", metadata.get_field),
-    _route("GET", "{module}", "modules read", reading.list_records),
-    _route("POST", "{module}", "modules create", writing.insert),
-    _route("PUT", "{module}", "modules update", writing.update_many),
-    _route("DELETE", "{module}", "modules delete", writing.delete_many),
-    _route("POST", "{module}/upsert", "modules create+update", writing.upsert),
-    _route("GET", "{module}/{record_id}", "modules read", reading.get_one),
-    _route("PUT", "{module}/{record_id}", "modules update", writing.update_one),
-    _route("DELETE", "{module}/{record_id}", "modules delete", writing.delete_one),
+ROUTES: tuple[Route, ...] = (
+    *people.ROUTES,
+    *metadata.ROUTES,
+    *reading.ROUTES,
+    *writing.ROUTES,
 )
+"""Paths under `/{product}/{version}`; those under `/{product}/bulk/{version}` begin with `bulk`."""
 
 
 def find_route(method: str, parts: Sequence[str]) -> Route:
     """The line for a path (its parts after the version); raises what is wrong with path or method."""
-    matching = [route for route in ROUTES if _matches(route.pattern, parts)]
+    matching = [route for route in ROUTES if route.matches(parts)]
     if not matching:
         raise invalid_url_pattern()
     wanted = "GET" if method == "HEAD" else method
@@ -81,42 +36,14 @@ def find_route(method: str, parts: Sequence[str]) -> Route:
     raise invalid_method(frozenset(route.method for route in matching))
 
 
-def arguments(route: Route, parts: Sequence[str], organisation: Organisation) -> dict[str, Any]:
-    """The keyword arguments for the route's `answer`; raises INVALID_MODULE or a bad id in the path."""
-    found: dict[str, Any] = {}
-    for position, (pattern, part) in enumerate(zip(route.pattern, parts, strict=True)):
-        name = pattern.strip("{}")
-        if name == "module":
-            module = organisation.module(part)
-            if module is None or module.is_subform:
-                raise invalid_module(resource_path_index=position)
-            found[name] = module
-        elif name.endswith("_id"):
-            found[name] = parse_id(part)
-            if found[name] is None:
-                raise invalid_path_id(position)
-        elif pattern != name:
-            found[name] = part
-    return found
+def split_path(path: str) -> tuple[str, str, list[str]]:
+    """Product, version and the parts after them; raises INVALID_URL_PATTERN.
 
-
-def check_scope(route: Route, *, granted: str, product: str, module: str | None) -> None:
-    """Raise OAUTH_SCOPE_MISMATCH unless the granted scopes open the route on that module."""
-    group, _, thing = route.group.partition(".")
-    for operation in route.operations:
-        if not scopes.allows(granted, product=product, group=group, thing=thing or module, operation=operation):
-            raise scope_mismatch()
-
-
-def _matches(pattern: Sequence[str], parts: Sequence[str]) -> bool:
-    return len(pattern) == len(parts) and all(map(_part_matches, pattern, parts))
-
-
-def _part_matches(pattern: str, part: str) -> bool:
-    if not pattern.startswith("{"):
-        return pattern == part
-    if pattern == "{module}":
-        return bool(part) and part not in RESERVED and not part.startswith("_")
-    if pattern.endswith("_id}"):
-        return part.isascii() and part.isdecimal()
-    return bool(part)
+    The bulk APIs have their word before the version (`/crm/bulk/v8/read`): their parts begin with it.
+    """
+    product, *rest = path.strip("/").split("/")
+    bulk = rest[:1] == ["bulk"]
+    version, *parts = rest[1:] if bulk else (rest or [""])
+    if product not in VERSIONS or version not in VERSIONS[product] or not parts or parts[0] == "bulk":
+        raise invalid_url_pattern()
+    return product, version, ["bulk", *parts] if bulk else parts

@@ -9,7 +9,7 @@ import msgspec
 
 from farebox.crm.catalogue_crm import INDUSTRY, LEAD_SOURCE
 from farebox.crm.organisations import Organisation, UserSeed
-from farebox.crm.records import comparable, display_name
+from farebox.crm.records import INSERT_RECORD, comparable, display_name
 from farebox.crm.schema import Module
 from farebox.crm.store import Store
 
@@ -215,7 +215,7 @@ class _Writer:
                 rows.append(
                     (record_id, zgid, module_name, name, owner, owner, owner, created, created, body),
                 )
-            db.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            db.executemany(INSERT_RECORD, rows)
             db.executemany(
                 "INSERT INTO field_value VALUES (?, ?, ?, ?, ?)",
                 _indexed(zgid, module, ids, all_values),

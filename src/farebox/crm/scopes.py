@@ -10,20 +10,39 @@ from functools import lru_cache
 
 SERVICES = {"crm": "ZohoCRM", "bigin": "ZohoBigin"}
 OPERATIONS = {
-    "all": frozenset({"read", "create", "update", "delete"}),
+    "all": frozenset({"read", "create", "update", "delete", "custom"}),
     "write": frozenset({"create", "update"}),
     "read": frozenset({"read"}),
     "create": frozenset({"create"}),
     "update": frozenset({"update"}),
     "delete": frozenset({"delete"}),
+    "custom": frozenset({"custom"}),
 }
-GROUPS = ("modules", "settings", "users", "org", "bulk", "notifications", "coql.READ")
+GROUPS = (
+    "modules",
+    "settings",
+    "users",
+    "org",
+    "bulk",
+    "notifications",
+    "mass_update",
+    "mass_delete",
+    "mass_convert",
+    "functions.execute",
+    "coql.READ",
+    "composite_requests.CUSTOM",
+    "apis.READ",
+    "features.READ",
+)
+SHARED = "ZohoFiles.files.ALL ZohoSearch.securesearch.READ"
+"""What an application of either product may be given besides."""
 
 
 def everything(product: str) -> str:
     """The scopes of an application that may do all there is, as one string."""
     service = SERVICES[product]
-    return " ".join(f"{service}.{group}" if "." in group else f"{service}.{group}.ALL" for group in GROUPS)
+    own = (f"{service}.{group}" if group.rpartition(".")[2].isupper() else f"{service}.{group}.ALL" for group in GROUPS)
+    return f"{' '.join(own)} {SHARED}"
 
 
 def split(scope: str) -> list[str]:
@@ -51,17 +70,17 @@ def _opened_by(wanted: str, granted: str) -> bool:
 
 
 @lru_cache(maxsize=4_096)
-def allows(scope: str, *, product: str, group: str, thing: str | None, operation: str) -> bool:
-    """Whether a token's scope opens `operation` (read, create, update, delete) on a thing of a group.
+def allows(scope: str, *, service: str, group: str, thing: str | None, operation: str) -> bool:
+    """Whether a token's scope opens `operation` (one of OPERATIONS) on a thing of a group.
 
-    >>> allows("ZohoCRM.modules.leads.READ", product="crm", group="modules", thing="Leads", operation="read")
+    >>> allows("ZohoCRM.modules.leads.READ", service="ZohoCRM", group="modules", thing="Leads", operation="read")
     True
-    >>> allows("ZohoCRM.modules.leads.READ", product="crm", group="modules", thing="Deals", operation="read")
+    >>> allows("ZohoCRM.modules.leads.READ", service="ZohoCRM", group="modules", thing="Deals", operation="read")
     False
-    >>> allows("ZohoCRM.settings.ALL", product="crm", group="settings", thing="fields", operation="read")
+    >>> allows("ZohoCRM.settings.ALL", service="ZohoCRM", group="settings", thing="fields", operation="read")
     True
     """
-    prefix = f"{SERVICES[product]}.{group}".lower()
+    prefix = f"{service}.{group}".lower()
     for each in split(scope.lower()):
         head, _, last = each.rpartition(".")
         if operation not in OPERATIONS.get(last, ()):

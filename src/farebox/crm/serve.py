@@ -8,6 +8,7 @@ import uvicorn
 from farebox.crm.app import create_app
 from farebox.crm.errors import StoreError
 from farebox.crm.request_log import RequestLog
+from farebox.crm.settings import Settings
 from farebox.crm.store import Store
 
 BACKLOG = 1_024
@@ -37,15 +38,15 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def make_server(store: Store, public_url: str, request_log: RequestLog | None = None) -> uvicorn.Server:
+def make_server(store: Store, settings: Settings, request_log: RequestLog | None = None) -> uvicorn.Server:
     """The server, not yet running: httptools and uvloop, no access log."""
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(store, public_url, request_log),
+            create_app(store, settings, request_log),
             http="httptools",
             loop="uvloop",
             ws="none",
-            lifespan="off",
+            lifespan="on",
             access_log=False,
             log_level="warning",
             server_header=False,
@@ -70,4 +71,4 @@ def serve(
         url = (public_url or url_of(listener)).rstrip("/")
         if on_listening is not None:
             on_listening(url)
-        make_server(store, url, request_log).run(sockets=[listener])
+        make_server(store, Settings(public_url=url), request_log).run(sockets=[listener])

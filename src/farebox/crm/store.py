@@ -2,6 +2,7 @@
 
 import secrets
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,17 +12,28 @@ from pathlib import Path
 
 from farebox.crm.errors import StoreError
 
-SCHEMA_VERSION = 1
 SERIALS_PER_ORGANISATION = 10**12
 """Ids of an organisation are its prefix (7 digits) and a serial (12 digits): 19 digits."""
 BUSY_TIMEOUT_MS = 2_000
 
 
-class Store:
-    """All organisations in one SQLite file (WAL), or in memory when `path` is None.
+def _migrations() -> list[str]:
+    """The scripts that make the schema, in order; the store's version is how many of them it has had."""
+    folder = resources.files("farebox.crm").joinpath("migrations")
+    scripts = sorted((each for each in folder.iterdir() if each.name.endswith(".sql")), key=lambda each: each.name)
+    return [each.read_text(encoding="utf-8") for each in scripts]
 
-    Safe to use from several threads of one process; transactions are taken one after the other.
-    `clock` gives whole seconds since 1970 and is the only time the API knows.
+
+MIGRATIONS = _migrations()
+SCHEMA_VERSION = len(MIGRATIONS)
+
+
+class Store:
+    """All organisations in one SQLite file (WAL); without `path` in one that is gone when the store is closed.
+
+    `files` is the directory for what is too large for the database. Safe to use from several threads of one
+    process; transactions are taken one after the other. `clock` gives whole seconds since 1970 and is the only
+    time the API knows.
     """
 
     def __init__(self, path: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
@@ -32,9 +44,13 @@ class Store:
         self._clock = clock
         self._lock = threading.RLock()
         self._depth = 0
-        self._db = _connect(path)
+        self._fleeting: tempfile.TemporaryDirectory[str] | None = None
+        self.path = path.absolute() if path is not None else Path(self._fleeting_name()) / "crm.sqlite3"
+        self.files = self.path.parent / "crm-files"
+        self._db = _connect(self.path, fleeting=path is None)
         try:
-            self._prepare(path)
+            self._prepare(self.path)
+            self.files.mkdir(mode=0o700, exist_ok=True)
         except BaseException:
             self._db.close()
             raise
@@ -46,23 +62,40 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: everything or, when the block raises, nothing. Nested blocks join the outer one."""
+        """One transaction: everything or, when the block raises, nothing.
+
+        A block inside another joins it: it is undone alone when it raises, and with the outer one when that does.
+        """
         with self._lock:
-            if self._depth:
-                yield self._db
-                return
-            self._db.execute("BEGIN IMMEDIATE")
-            self._depth = 1
+            begin, end, undo = _WHOLE if self._depth == 0 else _INNER
+            self._db.execute(begin)
+            self._depth += 1
             try:
                 yield self._db
-                self._db.execute("COMMIT")
+                self._db.execute(end)
             except BaseException:
                 # a full disk has SQLite roll back by itself
                 if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
+                    for statement in undo:
+                        self._db.execute(statement)
                 raise
             finally:
-                self._depth = 0
+                self._depth -= 1
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """A connection of its own that sees one state of the store for as long as the block takes.
+
+        For long reading beside the calls: it holds up nobody and nobody holds it up.
+        """
+        db = sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+        try:
+            db.row_factory = sqlite3.Row
+            db.execute("PRAGMA query_only = ON")
+            db.execute("BEGIN")
+            yield db
+        finally:
+            db.close()
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -79,34 +112,39 @@ class Store:
         """Close the file; safe to repeat."""
         with self._lock:
             self._db.close()
+            if self._fleeting is not None:
+                self._fleeting.cleanup()
 
-    def _prepare(self, path: Path | None) -> None:
+    def _fleeting_name(self) -> str:
+        self._fleeting = tempfile.TemporaryDirectory(prefix="farebox-crm-")
+        return self._fleeting.name
+
+    def _prepare(self, path: Path) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA_VERSION:
             raise StoreError(
                 f"{path} was made by a newer version (schema {version}, this one knows {SCHEMA_VERSION}). "
                 "Use that version, or another --data directory."
             )
-        if version == SCHEMA_VERSION:
-            return
-        script = resources.files("farebox.crm").joinpath("schema.sql").read_text(encoding="utf-8")
+        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+            self._db.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
         key = secrets.token_hex(32)
-        self._db.executescript(
-            f"BEGIN IMMEDIATE; {script} INSERT INTO setting VALUES ('signing_key', '{key}');"  # noqa: S608 (hex)
-            f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-        )
+        self._db.execute("INSERT OR IGNORE INTO setting VALUES ('signing_key', ?)", (key,))
 
     def _setting(self, name: str) -> str:
         row = self._db.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
         return str(row[0])
 
 
-def _connect(path: Path | None) -> sqlite3.Connection:
+_WHOLE = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
+_INNER = ("SAVEPOINT inner_block", "RELEASE inner_block", ("ROLLBACK TO inner_block", "RELEASE inner_block"))
+
+
+def _connect(path: Path, *, fleeting: bool) -> sqlite3.Connection:
     try:
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(
-            ":memory:" if path is None else path,
+            path,
             isolation_level=None,
             check_same_thread=False,
             timeout=BUSY_TIMEOUT_MS / 1_000,
@@ -115,7 +153,7 @@ def _connect(path: Path | None) -> sqlite3.Connection:
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA journal_mode = WAL")
         # NORMAL: a kill loses nothing; a power cut may lose the last commits, never consistency
-        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(f"PRAGMA synchronous = {'OFF' if fleeting else 'NORMAL'}")
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA cache_size = -8192")
     except (OSError, sqlite3.Error) as error:

@@ -20,6 +20,7 @@ from farebox.crm.errors import (
     param_missing,
 )
 from farebox.crm.records import RecordWriter
+from farebox.crm.route import route
 from farebox.crm.schema import Module
 from farebox.crm.validate import check_record, parse_id
 
@@ -147,9 +148,10 @@ def _upsert_one(writer: RecordWriter, data: object, path: str, fields: Sequence[
 
 def _delete_one(writer: RecordWriter, given: str) -> Result:
     record_id = parse_id(given)
-    if record_id is None or writer.find(record_id) is None:
+    row = None if record_id is None else writer.find(record_id)
+    if row is None:
         raise not_deleted(given)
-    writer.delete(record_id)
+    writer.delete(row)
     return _success("record deleted", {"id": given})
 
 
@@ -215,3 +217,13 @@ def _check_fields(module: Module, given: object) -> tuple[str, ...]:
     rest = [name for name in uniques if name not in named_uniques]
     system = [name for name in given if name not in uniques]
     return tuple(dict.fromkeys([*named_uniques, *rest, *system]))
+
+
+ROUTES = (
+    route("POST", "{module}", "modules create", insert),
+    route("PUT", "{module}", "modules update", update_many),
+    route("DELETE", "{module}", "modules delete", delete_many),
+    route("POST", "{module}/upsert", "modules create+update", upsert),
+    route("PUT", "{module}/{record_id}", "modules update", update_one),
+    route("DELETE", "{module}/{record_id}", "modules delete", delete_one),
+)

@@ -19,6 +19,7 @@ from farebox.crm.provision import (
     create_resource_server,
 )
 from farebox.crm.serve import listen, make_server, url_of
+from farebox.crm.settings import Settings
 from farebox.crm.store import Store
 
 START_S = 10
@@ -118,7 +119,7 @@ def running_crm(*, path: Path | None = None, public_url: str | None = None) -> I
     store = Store(path)
     listener = listen("127.0.0.1", 0)
     url = url_of(listener)
-    server = make_server(store, public_url or url)
+    server = make_server(store, Settings(public_url=public_url or url))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="crm", daemon=True)
     try:
         thread.start()

@@ -1,0 +1,86 @@
+"""From a path and a token to an answer: what a call over HTTP and a sub-request of a composite have in common."""
+
+import sqlite3
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from farebox.crm import tokens
+from farebox.crm.background import Workers
+from farebox.crm.call import Answer, Call, Upload
+from farebox.crm.errors import invalid_token, no_permission
+from farebox.crm.organisations import find_organisation, find_user
+from farebox.crm.route import Route
+from farebox.crm.routes import find_route, split_path
+from farebox.crm.settings import Settings
+from farebox.crm.store import Store
+from farebox.crm.tokens import Grant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """A request as the engine takes it: the path without host and query, names of headers in lower case."""
+
+    method: str
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    uploads: Sequence[Upload] = ()
+
+
+class Engine:
+    """The API over a store, without HTTP. Safe from several threads as far as the store is."""
+
+    def __init__(self, store: Store, settings: Settings, workers: Workers) -> None:
+        self.store = store
+        self.settings = settings
+        self.workers = workers
+
+    def route_of(self, method: str, path: str) -> Route:
+        """The line of the table a request is answered by; raises what is wrong with path or method."""
+        _, _, parts = split_path(path)
+        return find_route(method, parts)
+
+    def grant_of(self, db: sqlite3.Connection, access_token: str) -> Grant:
+        """What an access token stands for now; raises INVALID_TOKEN."""
+        grant = tokens.find_grant(db, access_token, kind="access", at=self.store.now())
+        if grant is None:
+            raise invalid_token()
+        return grant
+
+    def answer(self, incoming: Incoming, grant: Grant) -> Answer | Awaitable[Answer]:
+        """Run the call. Raises ApiError for a request that is refused as a whole."""
+        product, version, parts = split_path(incoming.path)
+        route = find_route(incoming.method, parts)
+        with self.store.reading() as db:
+            organisation = find_organisation(db, grant.zgid)
+            user = find_user(db, grant.user_id, zgid=grant.zgid)
+        assert user is not None, "a grant without its user"
+        if organisation.product != product:
+            route.check_scope(granted=grant.scope, product=product, module=None)
+            raise no_permission("Crm_Implied_Api_Access")
+        found = route.arguments(parts, organisation)
+        module = found["module"].api_name if "module" in found else None
+        route.check_scope(granted=grant.scope, product=product, module=module)
+        call = Call(
+            store=self.store,
+            settings=self.settings,
+            workers=self.workers,
+            organisation=organisation,
+            user=user,
+            version=version,
+            scope=grant.scope,
+            params=incoming.params,
+            headers=incoming.headers,
+            body=incoming.body,
+            uploads=tuple(incoming.uploads),
+            at=self.store.now(),
+            dispatch=lambda inner: self._answer_inner(inner, grant),
+        )
+        return route.answer(call, **found)
+
+    def _answer_inner(self, incoming: Incoming, grant: Grant) -> Answer:
+        """A request inside a request, under the same grant; only what is answered at once."""
+        answer = self.answer(replace(incoming), grant)
+        assert isinstance(answer, Answer), "a route that takes its time cannot be part of another call"
+        return answer

@@ -1,0 +1,10 @@
+"""Which workers run beside the calls of an API: the place where a family that works in the background puts its own."""
+
+from farebox.crm.background import Worker
+from farebox.crm.settings import Settings
+from farebox.crm.store import Store
+
+
+def make_workers(store: Store, settings: Settings) -> list[Worker]:  # noqa: ARG001 (every family's worker takes both)
+    """The workers of an API over `store`, not yet started."""
+    return []
