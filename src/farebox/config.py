@@ -1,4 +1,4 @@
-"""One frozen Config from farebox.toml and the environment; every problem is reported, not only the first.
+"""One frozen Config from farebox.toml and the environment, every problem reported. Long because all settings are here.
 
 Each setting is a dataclass field: its type, its default and, in its metadata, what it is for. docs/configuration.md and
 `farebox init` are made from the same fields. The environment overrides the file: FAREBOX_GATEWAY_LISTEN=0.0.0.0:80.
@@ -12,7 +12,7 @@ import os
 import tomllib
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal, NewType, TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
@@ -115,6 +115,25 @@ class ConsoleConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsConfig:
+    """What the service tells about itself (docs/metrics.md)."""
+
+    listen: Address = _setting(
+        "127.0.0.1:8082",
+        "where Prometheus reaches the metrics of all processes of this machine; nobody is asked who they are there",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """The log, on standard error."""
+
+    format: Literal["auto", "people", "json"] = _setting(
+        "auto", '"people" or "json", one object per line; "auto": people on a terminal, else JSON'
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Introspection:
     """Identity asked from the upstream's authorization server (RFC 7662)."""
 
@@ -160,7 +179,18 @@ class Config:
     data: Path = _setting(Path("farebox-data"), "directory of everything Farebox keeps")
     gateway: GatewayConfig = _setting(GatewayConfig(), "")
     console: ConsoleConfig = _setting(ConsoleConfig(), "")
+    metrics: MetricsConfig = _setting(MetricsConfig(), "")
+    log: LogConfig = _setting(LogConfig(), "")
     upstream: tuple[Upstream, ...] = _setting((), "")
+
+
+SECTIONS_IN_ENVIRONMENT: Final[Mapping[str, type[Any]]] = {
+    "gateway": GatewayConfig,
+    "console": ConsoleConfig,
+    "metrics": MetricsConfig,
+    "log": LogConfig,
+}
+"""The sections that FAREBOX_SECTION_SETTING overrides."""
 
 
 def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
@@ -208,10 +238,11 @@ def url_of(address: str, *, port: int | None = None) -> str:
 def _with_environment(table: dict[str, Any], environment: Mapping[str, str], problems: list[str]) -> dict[str, Any]:
     merged: dict[str, Any] = {**table}
     known = {"FAREBOX_DATA": ("", "data")}
-    for section, cls in (("gateway", GatewayConfig), ("console", ConsoleConfig)):
+    prefixes = tuple(f"FAREBOX_{section}_".upper() for section in SECTIONS_IN_ENVIRONMENT)
+    for section, cls in SECTIONS_IN_ENVIRONMENT.items():
         known |= {f"FAREBOX_{section}_{f.name}".upper(): (section, f.name) for f in fields(cls)}
     for name, text in environment.items():
-        if not name.startswith(("FAREBOX_GATEWAY_", "FAREBOX_CONSOLE_")) and name != "FAREBOX_DATA":
+        if not name.startswith(prefixes) and name != "FAREBOX_DATA":
             continue
         if name not in known:
             problems.append(f"environment variable {name}: no such setting{_suggestion(name, known)}")
@@ -318,7 +349,7 @@ def _resolved(config: Config, base: Path) -> Config:
         for u in config.upstream
     )
     data = config.data if config.data.is_absolute() else base / config.data
-    return Config(data=data, gateway=config.gateway, console=config.console, upstream=upstreams)
+    return replace(config, data=data, upstream=upstreams)
 
 
 def replace_card(upstream: Upstream, card: str) -> Upstream:

@@ -81,12 +81,13 @@ def test_every_error_code_is_explained() -> None:
     assert not [code for code in sorted(codes) if f"`{code}`" not in page]
 
 
-def test_the_configuration_page_is_made_from_the_settings() -> None:
+@pytest.mark.parametrize(("name", "maker"), [("configuration", "configuration_page"), ("metrics", "metrics_page")])
+def test_a_page_that_is_made_from_the_source_is_in_step_with_it(name: str, maker: str) -> None:
     scope: dict[str, object] = {"__name__": "generate_docs", "__file__": str(ROOT / "tools/generate_docs.py")}
     exec(compile(ROOT.joinpath("tools/generate_docs.py").read_text(), "generate_docs", "exec"), scope)
-    page = scope["configuration_page"]
+    page = scope[maker]
     assert callable(page)
-    assert ROOT.joinpath("docs/configuration.md").read_text(encoding="utf-8") == page(), (
+    assert ROOT.joinpath(f"docs/{name}.md").read_text(encoding="utf-8") == page(), (
         "stale: run .venv/bin/python tools/generate_docs.py"
     )
 

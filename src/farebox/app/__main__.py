@@ -29,6 +29,7 @@ def main(arguments: list[str]) -> int:
 
 def _run(role: str, path: Path, rest: list[str]) -> int:
     settings = config.load(path)
+    configure_logs(role if role != "gateway" else f"gateway-{rest[0]}", settings.log.format)
     match role:
         case "supervise":
             from farebox.app.supervise import supervise

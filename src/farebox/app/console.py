@@ -13,6 +13,7 @@ import uvicorn
 from farebox import config
 from farebox.app import JOURNAL_FOLDER, LOGINS_FILE, QUOTA_FILE, USAGE_FILE
 from farebox.app.cards import card_loader
+from farebox.app.console_figures import console_figures
 from farebox.config import host_port, url_of
 from farebox.console.app import create_app
 from farebox.console.auth import Logins
@@ -23,6 +24,7 @@ from farebox.domain.instants import Instant
 from farebox.errors import AddressInUseError, QuotaUnavailableError
 from farebox.journal.position import START, Position
 from farebox.journal.shipper import Shipper
+from farebox.metrics.endpoint import ProcessEndpoint
 from farebox.quota.clock import SystemClock
 from farebox.quota.sqlite_view import SpendFile
 from farebox.usage.duckdb import DuckdbUsage
@@ -69,6 +71,10 @@ def serve_console(settings: config.Config) -> None:
                 settings.data, url_of(settings.console.listen, port=listener.getsockname()[1])
             ).token,
         )
+        metrics = ProcessEndpoint(
+            settings.data, "console", lambda: console_figures(settings, ingest=ingest, spend=spend, live=app.state.live)
+        )
+        stack.callback(metrics.close)
         server = _Server(app)
         server.on_stopping = app.state.live.stop
         server.run(sockets=[listener])

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from farebox import config
+from farebox.app.metrics import machine_metrics
 from farebox.gateway import supervisor
 from farebox.gateway.listening import listen
 
@@ -20,7 +21,7 @@ def supervise(settings: config.Config, path: Path) -> int:
     stop_seconds = settings.gateway.stop_grace_seconds + 10
     children = [
         supervisor.Child(
-            name="gateway",
+            name="gateway-0",
             argv=(*program, "gateway", str(path), "0"),
             heartbeat=True,
             listener=listener,
@@ -30,7 +31,9 @@ def supervise(settings: config.Config, path: Path) -> int:
         supervisor.Child(name="console", argv=(*program, "console", str(path)), essential=False),
     ]
     _say_where(settings)
-    return supervisor.supervise(children)
+    starts: dict[str, int] = {}
+    with machine_metrics(settings, [child.name for child in children], starts):
+        return supervisor.supervise(children, starts=starts)
 
 
 def _say_where(settings: config.Config) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import typer
 
 from farebox.cli.places import CONFIG_NAME
-from farebox.config import ConsoleConfig, GatewayConfig
+from farebox.config import SECTIONS_IN_ENVIRONMENT
 from farebox.errors import ConfigInvalidError, NameTakenError
 
 CARD_NAME = "card.toml"
@@ -91,7 +91,8 @@ def config_text(upstream_url: str, card: str) -> str:
     name = (urlsplit(upstream_url).hostname or "api").split(".")[0]
     name = "api" if name.isdecimal() else name
     upstream = UPSTREAM.format(name=json.dumps(name), url=json.dumps(upstream_url), card=json.dumps(card))
-    return "\n".join((HEAD, _table("gateway", GatewayConfig), _table("console", ConsoleConfig), upstream))
+    tables = (_table(name, cls) for name, cls in SECTIONS_IN_ENVIRONMENT.items())
+    return "\n".join((HEAD, *tables, upstream))
 
 
 def _table(name: str, cls: type[Any]) -> str:

@@ -83,6 +83,11 @@ class Live:
         finally:
             self._left(key, watch)
 
+    @property
+    def watchers(self) -> int:
+        """Pages that get their numbers live now."""
+        return self._watchers
+
     def stop(self) -> None:
         """End every watch: open pages would keep the server from stopping. Call it from the event loop."""
         self._stopped = True

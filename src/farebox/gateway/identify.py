@@ -89,7 +89,7 @@ class Identifier:
         self._directory = directory
         self._concurrency = concurrency
         self._fixed = fixed
-        self._tokens = tokens
+        self._tokens = self.tokens = tokens
         self._image: DirectoryImage | None = None
         self._callers: dict[tuple[str | bytes, ...] | bytes, Identified] = {}
 

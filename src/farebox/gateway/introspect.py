@@ -72,7 +72,7 @@ class TokenBook:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._config = config
-        self._pool = pool
+        self._pool = self.pool = pool
         self._entries_max = entries_max
         self._cache_seconds = cache_seconds
         self._loop = loop

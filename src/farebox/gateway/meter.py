@@ -126,6 +126,7 @@ class Call(Exchange):
 
     def _pass_through(self) -> None:
         """An open route: what is not ours of the caller's credentials goes on as it came."""
+        self.plane.count("unmetered")
         head = self.head
         if head.authorization is not None and key_of_ours(head.authorization) is not None:
             head.authorization = None
@@ -149,6 +150,7 @@ class Call(Exchange):
         match = self.match
         assert match is not None
         if match.operation.kind is Kind.FREE:
+            self.plane.count("unmetered")
             self.forward(self.route.pool)
         elif not match.operation.needs_body:
             self._price(pricing.NO_BODY)
@@ -600,7 +602,7 @@ class Call(Exchange):
         """Answer without having charged anything."""
         caller = self.caller
         self._unreserve_body()
-        self.plane.count(f"refused.{refusal.code}")
+        self.plane.refused(refusal, caller, "" if self.match is None else self.match.operation.name)
         if caller is not None and self.match is not None:
             quote = self.quote
             self.plane.refusals.count(

@@ -19,9 +19,10 @@ from farebox.gateway.date import DateLine
 from farebox.gateway.http1_client import ClientCall, ClientConnection
 from farebox.gateway.http1_pool import UpstreamPool
 from farebox.gateway.http1_request import RequestHead
-from farebox.gateway.identify import Identifier
+from farebox.gateway.identify import Caller, Identifier
 from farebox.gateway.local import HEALTH_PATH, LocalAnswer, unreadable
 from farebox.gateway.proxies import TrustedProxies
+from farebox.gateway.refusal_log import RefusalLog
 from farebox.gateway.refusals import RefusalCounts
 from farebox.gateway.refuse import Refusal
 from farebox.gateway.standing import Standing
@@ -130,6 +131,7 @@ class Plane:
         self.counters: dict[str, int] = {}
         """Metrics by name; unauthenticated refusals are counted only here."""
         self.tally = Tally()
+        self.refusal_log = RefusalLog(loop.time)
         self.clients: set[ClientConnection] = set()
         self._body_bytes = 0
         self._new_call = new_call
@@ -162,12 +164,12 @@ class Plane:
 
     def refuse(self, client: ClientConnection, refusal: Refusal) -> ClientCall:
         """The answer to bytes that are no acceptable request."""
-        self.count(f"refused.{refusal.code}")
+        self.refused(refusal)
         return unreadable(client, refusal, date=self.date.line())
 
     def refuse_head(self, client: ClientConnection, head: RequestHead, refusal: Refusal) -> ClientCall:
         """The answer to a request that goes nowhere."""
-        self.count(f"refused.{refusal.code}")
+        self.refused(refusal)
         return LocalAnswer.refusing(client, head, refusal, date=self.date.line())
 
     def connected(self, client: ClientConnection) -> bool:
@@ -209,6 +211,11 @@ class Plane:
     def count(self, name: str) -> None:
         """One more of what `name` counts."""
         self.counters[name] = self.counters.get(name, 0) + 1
+
+    def refused(self, refusal: Refusal, caller: Caller | None = None, operation: str = "") -> None:
+        """A call is answered with a refusal: counted, and in the log once a second."""
+        self.count(f"refused.{refusal.code}")
+        self.refusal_log.note(refusal, caller, operation)
 
     def is_ready(self) -> tuple[bool, str]:
         """Whether calls are taken, and why not."""

@@ -64,18 +64,19 @@ class _Running:
         self.was_started = False
 
 
-def supervise(children: Sequence[Child]) -> int:
-    """Run the children until SIGTERM or SIGINT; the exit status.
+def supervise(children: Sequence[Child], *, starts: dict[str, int] | None = None) -> int:
+    """Run the children until SIGTERM or SIGINT; the exit status. `starts` is kept: how often each was started, by name.
 
     0 when stopped by a signal; 1 when an essential child could not start at all: then all are stopped, since the
     service as it is configured does not work. A child that was up and dies is restarted, however often.
     """
-    return _Supervisor(children).run()
+    return _Supervisor(children, {} if starts is None else starts).run()
 
 
 class _Supervisor:
-    def __init__(self, children: Sequence[Child]) -> None:
+    def __init__(self, children: Sequence[Child], starts: dict[str, int]) -> None:
         self._all = [_Running(child) for child in children]
+        self._starts = starts
         self._lifeline_read, self._lifeline_write = os.pipe()
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe()
@@ -119,6 +120,7 @@ class _Supervisor:
                 self._selector.register(running.beats, selectors.EVENT_READ, running)
             running.process = self._process(running.child, writing)
             running.was_started = True
+            self._starts[running.child.name] = self._starts.get(running.child.name, 0) + 1
         except OSError as error:
             self._forget_beats(running)
             self._not_started(running, error)

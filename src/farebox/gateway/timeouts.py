@@ -78,6 +78,11 @@ class Timeouts:
         self._tick_seconds = max(TICK_SECONDS_MIN, min(self._tick_seconds, seconds / 10))
         return added
 
+    @property
+    def tick_seconds(self) -> float:
+        """From one tick to the next."""
+        return self._tick_seconds
+
     def every_tick(self, action: Callable[[], None]) -> None:
         """Call `action` with each tick."""
         self._every.append(action)

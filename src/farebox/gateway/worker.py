@@ -30,6 +30,7 @@ from farebox.domain.instants import MICROSECONDS
 from farebox.domain.routing import place
 from farebox.errors import DataDirectoryError, QuotaUnavailableError
 from farebox.gateway.concurrency import CounterPage, Counters, LimitsOf, concurrency_for
+from farebox.gateway.figures import LoopLag, Sources, read_in_loop
 from farebox.gateway.http1_client import ClientConnection
 from farebox.gateway.http1_pool import UpstreamPool
 from farebox.gateway.identify import Identifier
@@ -42,6 +43,7 @@ from farebox.gateway.waits import Waits
 from farebox.journal.position import Position
 from farebox.journal.records import Entry
 from farebox.journal.writer import JournalWriter
+from farebox.metrics.endpoint import ProcessEndpoint
 from farebox.quota.adoption import Adopter
 from farebox.quota.directory_image import DirectoryImage
 from farebox.quota.leases import LeaseBook
@@ -184,6 +186,7 @@ class Worker:
             new_call=Call,
         )
         self.waits.timeouts.every_tick(self.plane.refusals.flush_if_due)
+        self.waits.timeouts.every_tick(self.plane.refusal_log.write_if_due)
         self.waits.timeouts.every_tick(self._beat)
         self.waits.timeouts.every_tick(self._look_at_journal)
         self.waits.timeouts.run()
@@ -191,6 +194,7 @@ class Worker:
         self._adopter = Adopter(parts.journal_root, self._thread)
         self._adopter.start()
         self._tasks.append(loop.create_task(self._watch_directory()))
+        self._metrics = ProcessEndpoint(parts.config.data, f"gateway-{parts.slot}", read_in_loop(loop, self._sources()))
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
@@ -198,6 +202,22 @@ class Worker:
             lambda: ClientConnection(self.plane), sock=self._listener, backlog=BACKLOG
         )
         _log.info("gateway.listening", address=self.address, incarnation=incarnation)
+
+    def _sources(self) -> Sources:
+        """What metrics are read from."""
+        lag, timeouts = LoopLag(self._loop), self.waits.timeouts
+        timeouts.every_tick(lambda: lag.tick(timeouts.tick_seconds))
+        return Sources(
+            config=self._parts.config,
+            plane=self.plane,
+            book=self.book,
+            journal=self.journal,
+            syncer=self._syncer,
+            adopter=self._adopter,
+            lag=lag,
+            directory_version=lambda: self._watch.image.version,
+            now=boottime,
+        )
 
     async def _open_quota(self) -> None:
         """Make or migrate the quota file now, so that the console has one to read; DataVersionError ends the start."""
@@ -226,6 +246,7 @@ class Worker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.waits.timeouts.stop()
         self.plane.refusals.flush()
+        self.plane.refusal_log.write()
         await self._adopter.close()
         self.journal.seal()
         try:
@@ -233,6 +254,7 @@ class Worker:
         finally:
             self.journal.release()  # only now: before, whoever adopts the dead could have closed the incarnation
         await self._thread.close()
+        await asyncio.to_thread(self._metrics.close)
         await self._loop.run_in_executor(self._directory_thread, self._watch.close)
         self._directory_thread.shutdown()
         _log.info("gateway.stopped", address=self.address)

@@ -126,6 +126,14 @@ class SpendReader:
         ).fetchone()
         return int(row[0]) if row else 0
 
+    def unaccounted(self) -> int:
+        """Millicredits lent to gateways that died and still counted, of all accounts."""
+        row = self.connection.execute(
+            "SELECT ifnull(sum(unaccounted), 0) FROM leases WHERE unaccounted > 0 AND unaccounted_second >= ?",
+            (oldest_counting_second(self.now()),),
+        ).fetchone()
+        return int(row[0])
+
     @contextmanager
     def _snapshot(self) -> Iterator[sqlite3.Connection]:
         self.connection.execute("BEGIN")
@@ -188,6 +196,11 @@ class SpendFile:
         """See `QuotaStore.alarms`."""
         with self._reader() as reader:
             return reader.alarms()
+
+    def unaccounted(self) -> int:
+        """Millicredits lent to gateways that died and still counted, of all accounts."""
+        with self._reader() as reader:
+            return reader.unaccounted()
 
     def settled_to(self, incarnation: str) -> Position:
         """See `QuotaStore.settled_to`."""

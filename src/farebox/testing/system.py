@@ -242,14 +242,15 @@ class RunningFarebox:
         self.data = folder / "data"
         self.config_path = folder / "farebox.toml"
         self.card, self.product = card, product
-        addresses = [f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"]
-        self.gateway_url, self.console_url = (f"http://{address}" for address in addresses)
+        addresses = [f"127.0.0.1:{free_port()}" for _ in range(3)]
+        self.gateway_url, self.console_url, self.metrics_url = (f"http://{address}" for address in addresses)
         self._keys: dict[tuple[str, str], NewKey] = {}
         folder.mkdir(parents=True, exist_ok=True)
         self.config_path.write_text(
             'data = "data"\n'
             + _table("[gateway]", {"listen": addresses[0], **(gateway or {})})
             + _table("[console]", {"listen": addresses[1], **(console or {})})
+            + _table("[metrics]", {"listen": addresses[2]})
             + _table("[[upstream]]", {"name": "api", "url": upstream_url, "card": card, **(upstream or {})}),
             encoding="utf-8",
         )
