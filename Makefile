@@ -22,7 +22,7 @@ check: ## lint, types and architecture
 	$(BIN)/lint-imports
 
 test: check ## everything CI runs
-	@tools/setup chromium curl
+	@tools/setup chromium curl nginx
 	timeout --kill-after=30 3600 $(BIN)/pytest $(PYTEST)
 
 bench: ## gateway against nginx on the same core; prints and writes build/bench.json

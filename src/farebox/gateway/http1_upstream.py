@@ -12,6 +12,7 @@ from typing import Final, Protocol, cast
 import httptools
 
 from farebox.gateway.http1_answer import UNTIL_CLOSE, AnswerHead, AnswerInvalidError, answer_head
+from farebox.gateway.http1_fields import CONTENT_LENGTH, TRANSFER_ENCODING, answer_fields
 from farebox.gateway.http1_request import Fields
 from farebox.gateway.timeouts import TimeoutClass
 
@@ -21,6 +22,9 @@ INTERIM_ANSWERS_MAX: Final = 16
 LOST: Final = "lost"
 MALFORMED: Final = "malformed"
 TIMED_OUT: Final = "timed_out"
+
+_HTTP: Final = b"HTTP/"
+_FRAMING: Final = (CONTENT_LENGTH, TRANSFER_ENCODING)
 
 
 class UpstreamCall(Protocol):
@@ -161,8 +165,9 @@ class UpstreamConnection(asyncio.Protocol):
         if call is None:
             self.close()
             return
+        failure = "" if self._bytes_seen or data.startswith(_HTTP) else _not_http(data)
         self._bytes_seen = True
-        failure = self._parse(data)
+        failure = failure or self._parse(data)
         if self.call is not call:
             return
         head = self._head
@@ -256,6 +261,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._interims += 1
             if self._interims > INTERIM_ANSWERS_MAX:
                 raise AnswerInvalidError("interim answers without end")
+            if any(answer_fields.of(name) in _FRAMING for name, _ in self._fields):  # RFC 9110 8.6, RFC 9112 6.1
+                raise AnswerInvalidError("an interim answer that speaks of a body")
             self.call.interim(status, self._fields)
             return
         self._answer = self._head = answer_head(
@@ -384,3 +391,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._pool.lost(self)
         if self.transport is not None:
             self.transport.abort()
+
+
+def _not_http(data: bytes) -> str:
+    """What is wrong with how an answer begins; the parser itself takes RTSP's status lines for HTTP's."""
+    begins = data.lstrip(b"\r\n")[: len(_HTTP)]
+    return "" if _HTTP.startswith(begins) else "the upstream's answer is not HTTP"
