@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 
-.PHONY: demo test check bench setup format requirements clean help
+.PHONY: demo test soak-crash check bench setup format requirements clean help
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,12 @@ check: ## lint, types and architecture
 test: check ## everything CI runs
 	@tools/setup chromium curl nginx
 	timeout --kill-after=30 3600 $(BIN)/pytest $(PYTEST)
+
+KILLS := 10000
+soak-crash: ## kill -9 at 10,000 points and moments, the books judged after each round; KILLS=n, SEED=n replays the choices
+	@tools/setup
+	FAREBOX_CRASHES=$$(( $(KILLS) * 94 / 100 )) FAREBOX_KILLS=$$(( $(KILLS) * 5 / 100 )) \
+	FAREBOX_SUPERVISOR_KILLS=$$(( $(KILLS) / 100 )) $(if $(SEED),FAREBOX_SEED=$(SEED)) $(BIN)/pytest -s tests/crash
 
 bench: ## gateway against nginx on the same core; prints and writes build/bench.json
 	@tools/setup nginx wrk

@@ -1,10 +1,12 @@
-"""kill -9 of a loaded gateway and of the console that loads its journal, at random moments: the books hold.
+"""kill -9 of a loaded gateway, of the console that loads its journal, and of their supervisor: the books hold.
 
-FAREBOX_KILLS (50) is the number of kills, FAREBOX_SEED replays a run's choices (which calls, when to kill).
+All at random moments. FAREBOX_KILLS (50) is the number of gateways killed, FAREBOX_SUPERVISOR_KILLS (12) that of
+supervisors; FAREBOX_SEED replays a run's choices (which calls, when to kill).
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import http.client
 import json
@@ -12,6 +14,7 @@ import os
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -23,10 +26,13 @@ import pytest
 from farebox.domain.identity import Account
 from farebox.journal.records import CHARGE
 from farebox.testing.books import Books, hash_of, read_books
-from farebox.testing.system import Provision, RunningFarebox, until
+from farebox.testing.system import GATEWAY_HEALTH, ChildProcess, Provision, RunningFarebox, until
 from farebox.testing.upstream import Behaviour, StubUpstream
 
 KILLS = int(os.environ.get("FAREBOX_KILLS", "50"))
+SUPERVISOR_KILLS = int(os.environ.get("FAREBOX_SUPERVISOR_KILLS", "12"))
+SIDE_BY_SIDE_SHARE = 0.5
+PROGRESS_EVERY = 100
 CONSOLE_KILLED_EVERY = 5
 STARTING_SHARE = 0.2
 DEAD_FOR_LONG_SHARE = 0.08
@@ -110,6 +116,12 @@ class Load:
             thread.start()
         return threads
 
+    def end(self, clients: list[threading.Thread]) -> None:
+        """No further call; returns when the last one has ended."""
+        self.ended.set()
+        for client in clients:
+            client.join(20)
+
     def _client(self, number: int) -> None:
         rng = random.Random(f"{self.seed}/{number}")
         place = urlsplit(self.farebox.gateway_url)
@@ -189,44 +201,97 @@ def upstream() -> Iterator[StubUpstream]:
 
 @pytest.mark.slow
 def test_every_answered_call_is_booked_once_and_nothing_over_whatever_kill_9_hits(
-    tmp_path: Path, upstream: StubUpstream
+    tmp_path: Path, upstream: StubUpstream, kills: Counter[str]
 ) -> None:
-    seed = int(os.environ.get("FAREBOX_SEED", str(random.randrange(1 << 32))))
-    print(f"FAREBOX_SEED={seed} FAREBOX_KILLS={KILLS}")
-    rng = random.Random(seed)
-    card = tmp_path / "crash.toml"
-    card.write_text(CARD)
-    farebox = RunningFarebox(
-        tmp_path,
-        upstream_url=upstream.url,
-        orgs=[Provision(org="acme"), Provision(org="tight", base=TIGHT_BASE)],
-        card=str(card),
-        gateway={"answer_hold_bytes": HOLD_BYTES, "journal_segment_bytes": 256 * 1024},
-    )
+    seed, rng = _seed(f"FAREBOX_KILLS={KILLS}")
+    farebox = _farebox(tmp_path, upstream)
     tight, late = Tight(farebox), Late()
     with farebox:
         load = Load(farebox, seed)
         clients = load.start()
         for kill in range(KILLS):
             _kill(farebox, tight, late, rng)
+            kills["gateway"] += 1
             if kill % CONSOLE_KILLED_EVERY == 0:
                 _kill_console(farebox, rng)
+                kills["console"] += 1
+            if kill % PROGRESS_EVERY == PROGRESS_EVERY - 1:
+                print(f"{kill + 1} of {KILLS} gateways killed, {len(load.answered)} calls answered", flush=True)
         late.release()
         time.sleep(rng.uniform(0.1, 0.5))
-        load.ended.set()
-        for client in clients:
-            client.join(20)
+        load.end(clients)
         _wait_for_the_end(farebox)
-    assert not load.failures
-    books = read_books(farebox.data)
-    reached = {hash_of(farebox.data, received.target) for received in upstream.requests}
-    print(
-        f"{len(load.answered)} answered, {load.refused} refused, {load.cut} cut off, "
-        f"{len(upstream.requests)} reached the upstream, {len(books.entries)} entries"
+    _judge(farebox, load, upstream, tight, kills=KILLS)
+
+
+@pytest.mark.slow
+def test_a_killed_supervisor_takes_its_processes_with_it_and_the_next_one_goes_on_without_losing_anything(
+    tmp_path: Path, upstream: StubUpstream, kills: Counter[str]
+) -> None:
+    seed, rng = _seed(f"FAREBOX_SUPERVISOR_KILLS={SUPERVISOR_KILLS}")
+    farebox = _farebox(tmp_path, upstream)
+    serve = ChildProcess(
+        "serve",
+        ["-m", "farebox.cli", "serve", "--config", str(farebox.config_path)],
+        health_url=farebox.gateway_url + GATEWAY_HEALTH,
+        log=tmp_path / "serve.log",
     )
-    _judge(books, load, reached, farebox.data)
-    assert books.over(Account("tight", "api", "api"), tight.allowances) == []
-    assert books.over(Account("acme", "api", "api"), [(0, 10_000_000_000)]) == []
+    tight, load = Tight(farebox), Load(farebox, seed)
+    clients = load.start()
+    try:
+        for _ in range(SUPERVISOR_KILLS):
+            serve.launch()
+            if rng.random() < STARTING_SHARE:
+                time.sleep(rng.uniform(0, 1.0))
+            else:
+                serve.wait_until_well()
+                tight.raise_allowance()
+                time.sleep(rng.uniform(0, 0.8))
+            serve.kill()
+            kills["supervisor"] += 1
+            if rng.random() > SIDE_BY_SIDE_SHARE:  # else the next one starts while the workers of this one still end
+                until(lambda: not _processes_of(farebox), what="all processes ended with their supervisor")
+        serve.start()
+        until(lambda: len(list((farebox.data / "journal").iterdir())) <= 1, what="what the dead left is adopted")
+        load.end(clients)
+        assert serve.stop() == 0
+        until(lambda: not _processes_of(farebox), what="nothing is left behind")
+    finally:
+        load.end(clients)
+        if serve.is_running:
+            serve.kill()
+    farebox.console.start()
+    until(lambda: not list((farebox.data / "journal").iterdir()), what="the last journal loaded and removed")
+    assert farebox.console.stop() == 0
+    _judge(farebox, load, upstream, tight, kills=SUPERVISOR_KILLS)
+
+
+def _seed(settings: str) -> tuple[int, random.Random]:
+    seed = int(os.environ.get("FAREBOX_SEED", str(random.randrange(1 << 32))))
+    print(f"FAREBOX_SEED={seed} {settings}", flush=True)
+    return seed, random.Random(seed)
+
+
+def _farebox(folder: Path, upstream: StubUpstream) -> RunningFarebox:
+    card = folder / "crash.toml"
+    card.write_text(CARD)
+    return RunningFarebox(
+        folder,
+        upstream_url=upstream.url,
+        orgs=[Provision(org="acme"), Provision(org="tight", base=TIGHT_BASE)],
+        card=str(card),
+        gateway={"answer_hold_bytes": HOLD_BYTES, "journal_segment_bytes": 256 * 1024},
+    )
+
+
+def _processes_of(farebox: RunningFarebox) -> list[int]:
+    """All that run on this configuration, whoever is their parent."""
+    found, path = [], str(farebox.config_path).encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if path in (process / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+    return found
 
 
 def _kill(farebox: RunningFarebox, tight: Tight, late: Late, rng: random.Random) -> None:
@@ -278,7 +343,20 @@ def _wait_for_the_end(farebox: RunningFarebox) -> None:
     until(lambda: not list(journal.iterdir()), what="the last journal loaded and removed")
 
 
-def _judge(books: Books, load: Load, reached: set[bytes], data: Path) -> None:
+def _judge(farebox: RunningFarebox, load: Load, upstream: StubUpstream, tight: Tight, *, kills: int) -> None:
+    assert not load.failures
+    books, data = read_books(farebox.data), farebox.data
+    reached = {hash_of(data, received.target) for received in upstream.requests}
+    print(
+        f"{len(load.answered)} answered, {load.refused} refused, {load.cut} cut off, "
+        f"{len(upstream.requests)} reached the upstream, {len(books.entries)} entries"
+    )
+    _judge_calls(books, load, reached, data, kills=kills)
+    assert books.over(Account("tight", "api", "api"), tight.allowances) == []
+    assert books.over(Account("acme", "api", "api"), [(0, 10_000_000_000)]) == []
+
+
+def _judge_calls(books: Books, load: Load, reached: set[bytes], data: Path, *, kills: int) -> None:
     assert books.disagreements() == []
     assert books.journals == ()
     charges: dict[bytes, list[int]] = {}
@@ -299,7 +377,7 @@ def _judge(books: Books, load: Load, reached: set[bytes], data: Path) -> None:
         elif call.target.startswith("/missing"):
             assert totals[hashed] in (1_000, 5_000), f"{call} costs {totals[hashed]}: its ceiling, or closed"
             unclosed += totals[hashed] == 5_000
-    assert unclosed <= KILLS * CLIENTS, "only what a kill cut off may stay at its ceiling"
-    assert len(load.answered) > KILLS * 10
+    assert unclosed <= kills * CLIENTS, "only what a kill cut off may stay at its ceiling"
+    assert len(load.answered) > kills * 10
     assert load.refused > 0
     assert load.cut > 0
