@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 
-.PHONY: demo test soak-crash check bench setup format requirements clean help
+.PHONY: demo test soak-crash check bench setup format requirements clean help soak-hour
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,10 @@ soak-crash: ## kill -9 at 10,000 points and moments, the books judged after each
 bench: ## gateway against nginx on the same core; prints and writes build/bench.json
 	@tools/setup nginx wrk
 	$(BIN)/python tools/bench.py $(BENCH)
+
+soak-hour: ## an hour at half load: memory, journal, p99; SOAK="--minutes 3" for less; writes build/soak.json
+	@tools/setup nginx
+	$(BIN)/python tools/soak_hour.py $(SOAK)
 
 format: ## put the source into its standard form
 	@tools/setup
