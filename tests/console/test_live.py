@@ -27,7 +27,7 @@ class Numbers:
 def test_a_watcher_gets_everything_first_and_then_what_differs() -> None:
     async def watch() -> None:
         numbers = Numbers()
-        watcher = Live(numbers).changes("key")
+        watcher = Live(numbers).changes("key", org="acme")
         assert await anext(watcher) == {"a": "1", "b": "1"}
         numbers.fragments = {"a": "2", "b": "1"}
         assert await anext(watcher) == {"a": "2"}
@@ -40,7 +40,7 @@ def test_watchers_of_one_account_share_one_rendering_and_a_slow_one_skips_steps(
     async def watch() -> None:
         numbers = Numbers()
         live = Live(numbers)
-        fast, slow = live.changes("key"), live.changes("key")
+        fast, slow = live.changes("key", org="acme"), live.changes("key", org="acme")
         assert await anext(fast) == await anext(slow)
         for value in "234":
             numbers.fragments = {"a": value, "b": "1"}
@@ -58,7 +58,7 @@ def test_watchers_of_one_account_share_one_rendering_and_a_slow_one_skips_steps(
 def test_stopping_ends_every_watch() -> None:
     async def watch() -> None:
         live = Live(Numbers())
-        watcher = live.changes("key")
+        watcher = live.changes("key", org="acme")
         await anext(watcher)
         waiting = asyncio.create_task(anext(watcher, None))
         await asyncio.sleep(0)
@@ -79,9 +79,9 @@ def test_a_failing_rendering_ends_its_watchers_with_its_error_and_a_new_one_trie
 
         live = Live(render)
         with pytest.raises(RuntimeError, match="the renderer broke"):
-            await anext(live.changes("key"))
+            await anext(live.changes("key", org="acme"))
         trouble = False
-        again = live.changes("key")
+        again = live.changes("key", org="acme")
         assert await anext(again) == {"a": "1"}
         await again.aclose()
 
@@ -92,14 +92,32 @@ def test_there_are_never_more_watchers_than_the_limit(monkeypatch: pytest.Monkey
     async def watch() -> None:
         monkeypatch.setattr(live_module, "WATCHERS_MAX", 1)
         live = Live(Numbers())
-        first = live.changes("key")
+        first = live.changes("key", org="acme")
         await anext(first)
         with pytest.raises(ConsoleBusyError):
-            await anext(live.changes("key"))
+            await anext(live.changes("key", org="acme"))
         await first.aclose()
-        second = live.changes("key")
+        second = live.changes("key", org="acme")
         assert await anext(second)
         await second.aclose()
+
+    asyncio.run(asyncio.wait_for(watch(), 10))
+
+
+def test_one_org_cannot_take_the_places_of_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def watch() -> None:
+        monkeypatch.setattr(live_module, "WATCHERS_PER_ORG_MAX", 2)
+        live = Live(Numbers())
+        greedy = [live.changes("key", org="acme") for _ in range(3)]
+        await anext(greedy[0])
+        await anext(greedy[1])
+        with pytest.raises(ConsoleBusyError):
+            await anext(greedy[2])
+        other = live.changes("key", org="other")
+        assert await anext(other)
+        for watcher in (*greedy, other):
+            await watcher.aclose()
+        assert not live._watchers
 
     asyncio.run(asyncio.wait_for(watch(), 10))
 
@@ -107,7 +125,7 @@ def test_there_are_never_more_watchers_than_the_limit(monkeypatch: pytest.Monkey
 def test_silence_is_broken_by_a_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
     async def watch() -> None:
         monkeypatch.setattr(live_module, "HEARTBEAT_SECONDS", 0.05)
-        watcher = Live(Numbers()).changes("key")
+        watcher = Live(Numbers()).changes("key", org="acme")
         await anext(watcher)
         assert await anext(watcher) == {}
         await watcher.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from typing import Any
@@ -54,6 +55,29 @@ def test_a_key_names_its_org_and_never_reaches_the_upstream(
     assert by_key.caller().say(f"GET / HTTP/1.1\r\nHost: g\r\n{field}{key}\r\n\r\n").hear().status == 200
     assert key.encode() not in upstream.requests[0].head
     assert by_key.entry().org == "acme"
+
+
+@pytest.mark.parametrize("credentials", ["{key}:", "{key}:x", "anyone:{key}"])
+@pytest.mark.parametrize("form", ["Basic {}", "basic  {}", "BASIC\t{}"])
+def test_a_key_within_basic_names_its_org_and_never_reaches_the_upstream(
+    by_key: Gateway, upstream: StubUpstream, credentials: str, form: str
+) -> None:
+    key = by_key.org(plan="standard")
+    by_key.start()
+    said = base64.b64encode(credentials.format(key=key).encode()).decode()
+    for spelled in (said, said.rstrip("="), said.replace("+", "-").replace("/", "_")):
+        assert by_key.caller().ask(fields={"Authorization": form.format(spelled)}).status == 200
+    for request in upstream.requests:
+        assert "authorization" not in request.fields
+        assert said.rstrip("=").encode() not in request.head
+    assert by_key.entry(2, count=3).org == "acme"
+
+
+def test_an_unknown_key_within_basic_is_refused(by_key: Gateway, upstream: StubUpstream) -> None:
+    said = base64.b64encode(b"fbx_unknown:").decode()
+    answer = by_key.start().caller().ask(fields={"Authorization": f"Basic {said}"})
+    assert (answer.status, answer.json()["code"]) == (401, "CREDENTIALS_UNKNOWN")
+    assert not upstream.requests
 
 
 def test_the_orgs_own_credential_takes_the_place_of_the_key(by_key: Gateway, upstream: StubUpstream) -> None:

@@ -20,6 +20,8 @@ REST_FACTOR: Final = 4
 """A rendering that took t is followed by at least 4 t of rest: no account takes more than a fifth of a core."""
 HEARTBEAT_SECONDS: Final = 10.0
 WATCHERS_MAX: Final = 256
+WATCHERS_PER_ORG_MAX: Final = 64
+"""A quarter: no organisation's open pages keep those of others from updating."""
 
 Fragments = Mapping[str, str]
 
@@ -50,19 +52,20 @@ class Live:
     def __init__(self, render: Callable[[Hashable], Fragments]) -> None:
         self._render = render
         self._watches: dict[Hashable, _Watch] = {}
-        self._watchers = 0
+        self._watchers: dict[str, int] = {}
         self._stopped = False
 
-    async def changes(self, key: Hashable) -> AsyncGenerator[Fragments, None]:
+    async def changes(self, key: Hashable, *, org: str) -> AsyncGenerator[Fragments, None]:
         """At once all fragments, then those that changed; an empty one every HEARTBEAT_SECONDS. Ends with `stop`.
 
-        Raises ConsoleBusyError when WATCHERS_MAX watch already, and whatever `render` raises.
+        `org` is whose login watches (the operator is one). Raises ConsoleBusyError when WATCHERS_PER_ORG_MAX of it or
+        WATCHERS_MAX in all watch already, and whatever `render` raises.
         """
-        if self._watchers >= WATCHERS_MAX:
+        if sum(self._watchers.values()) >= WATCHERS_MAX or self._watchers.get(org, 0) >= WATCHERS_PER_ORG_MAX:
             raise ConsoleBusyError(
-                f"{WATCHERS_MAX} pages are open and updating; this one shows its numbers, reload it for newer ones"
+                "as many pages are open and updating as may be; this one shows its numbers, reload it for newer ones"
             )
-        watch = self._joined(key)
+        watch = self._joined(key, org)
         sent: Fragments = {}
         try:
             while not self._stopped:
@@ -81,7 +84,7 @@ class Live:
                     continue
                 yield {}
         finally:
-            self._left(key, watch)
+            self._left(key, watch, org)
 
     @property
     def watchers(self) -> int:
@@ -94,17 +97,19 @@ class Live:
         for watch in self._watches.values():
             watch.wake()
 
-    def _joined(self, key: Hashable) -> _Watch:
+    def _joined(self, key: Hashable, org: str) -> _Watch:
         watch = self._watches.get(key)
         if watch is None:
             watch = self._watches[key] = _Watch()
             watch.task = asyncio.create_task(self._run(key, watch))
         watch.watchers += 1
-        self._watchers += 1
+        self._watchers[org] = self._watchers.get(org, 0) + 1
         return watch
 
-    def _left(self, key: Hashable, watch: _Watch) -> None:
-        self._watchers -= 1
+    def _left(self, key: Hashable, watch: _Watch, org: str) -> None:
+        self._watchers[org] -= 1
+        if not self._watchers[org]:
+            del self._watchers[org]
         watch.watchers -= 1
         if watch.watchers == 0:
             if self._watches.get(key) is watch:

@@ -7,7 +7,9 @@ credential of ours never reaches an upstream: the org's own credential for that 
 from __future__ import annotations
 
 import asyncio
+import binascii
 import re
+from base64 import b64decode
 from collections.abc import Callable
 from hashlib import sha256
 from typing import Final
@@ -26,6 +28,7 @@ CALLERS_MAX: Final = 100_000
 """Callers remembered per upstream; beyond, all are looked up afresh."""
 
 _KEY_OF_OURS: Final = re.compile(rb"(?<![A-Za-z0-9._~+/-])fbx_[^\s;\"']*")
+_URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 _TOKEN_SCHEMES: Final = (b"bearer ", b"zoho-oauthtoken ")
 
 
@@ -243,15 +246,26 @@ def _credentials(head: RequestHead, *, keys_only: bool) -> tuple[list[bytes], by
 def key_of_ours(credential: bytes) -> bytes | None:
     r"""The Farebox key in an Authorization or X-Api-Key field, which must not leave; None: there is none.
 
-    Whatever the scheme and the space before it: any word of the field that begins with fbx_ is one.
+    Whatever the scheme and the space before it: any word of the field that begins with fbx_ is one, also as the user
+    or the password of Basic (RFC 7617), which is where tools put a key that ask for nothing else.
 
-    >>> key_of_ours(b"Zoho-oauthtoken\t fbx_abc"), key_of_ours(b"Bearer eyJfbx_.x")
-    (b'fbx_abc', None)
+    >>> key_of_ours(b"Zoho-oauthtoken\t fbx_abc"), key_of_ours(b"Bearer eyJfbx_.x"), key_of_ours(b"Basic OmZieF9hYmM=")
+    (b'fbx_abc', None, b'fbx_abc')
     """
     if KEY_PREFIX not in credential:
-        return None
+        if credential[:5].lower() != b"basic":
+            return None
+        credential = _user_and_password(credential[5:])
     found = _KEY_OF_OURS.search(credential)
     return None if found is None else found[0]
+
+
+def _user_and_password(basic: bytes) -> bytes:
+    """What Basic credentials say, the colon a space; read as leniently as any server might. Nothing: they are none."""
+    try:
+        return b64decode(basic.translate(_URL_SAFE) + b"==").replace(b":", b" ")
+    except binascii.Error:
+        return b""
 
 
 def _token(authorization: bytes) -> bytes | None:

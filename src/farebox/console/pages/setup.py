@@ -68,9 +68,11 @@ def router(parts: Parts, live: Live) -> APIRouter:
 
     @routes.get(f"{DASHBOARD}/live")
     async def updates(request: Request) -> StreamingResponse:
-        _, place = await run_in_threadpool(placed, request)
+        login, place = await run_in_threadpool(placed, request)
         return StreamingResponse(
-            _events(parts, live, request, place), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+            _events(parts, live, request, login, place),
+            media_type="text/event-stream",
+            headers={"X-Accel-Buffering": "no"},
         )
 
     @routes.get(PRICES)
@@ -104,14 +106,14 @@ def _percent(parts: Parts, place: Place) -> int:
     return storage.percent if storage is not None else -1
 
 
-async def _events(parts: Parts, live: Live, request: Request, place: Place) -> AsyncIterator[str]:
+async def _events(parts: Parts, live: Live, request: Request, watcher: Login, place: Place) -> AsyncIterator[str]:
     """Server-sent events: changed fragments, and now and then the sentence to be spoken.
 
     The session is looked at again with every message, so that signing out ends what other windows show.
     """
     yield "retry: 2000\n\n"
     spoken_at = time.monotonic()
-    async for changed in live.changes((place.org.id, place.subscription.product, place.pool)):
+    async for changed in live.changes((place.org.id, place.subscription.product, place.pool), org=watcher.org):
         try:
             login = await run_in_threadpool(parts.doors.person, request)
         except NotSignedInError:
