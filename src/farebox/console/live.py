@@ -61,7 +61,7 @@ class Live:
         `org` is whose login watches (the operator is one). Raises ConsoleBusyError when WATCHERS_PER_ORG_MAX of it or
         WATCHERS_MAX in all watch already, and whatever `render` raises.
         """
-        if sum(self._watchers.values()) >= WATCHERS_MAX or self._watchers.get(org, 0) >= WATCHERS_PER_ORG_MAX:
+        if self.watchers >= WATCHERS_MAX or self._watchers.get(org, 0) >= WATCHERS_PER_ORG_MAX:
             raise ConsoleBusyError(
                 "as many pages are open and updating as may be; this one shows its numbers, reload it for newer ones"
             )
@@ -89,7 +89,7 @@ class Live:
     @property
     def watchers(self) -> int:
         """Pages that get their numbers live now."""
-        return self._watchers
+        return sum(self._watchers.values())
 
     def stop(self) -> None:
         """End every watch: open pages would keep the server from stopping. Call it from the event loop."""
