@@ -16,6 +16,7 @@ from farebox.config import (
     LogConfig,
     MetricsConfig,
     Upstream,
+    UpstreamTls,
 )
 from farebox.metrics.catalogue import CATALOGUE, Metric
 
@@ -28,6 +29,7 @@ SECTIONS: tuple[tuple[str, type[Any]], ...] = (
     ("[[upstream]]", Upstream),
     ("[upstream.introspection]", Introspection),
     ("[upstream.fixed]", Fixed),
+    ("[upstream.tls], [upstream.introspection.tls]", UpstreamTls),
 )
 
 INTRODUCTION = """# Configuration

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from farebox import cards, config
 from farebox.domain.cards import RateCard
-from farebox.errors import CardInvalidError, ConfigInvalidError, FareboxError, UnknownNameError
+from farebox.errors import CardInvalidError, ConfigInvalidError, FareboxError, TlsFilesError, UnknownNameError
+from farebox.gateway.tls import UpstreamVerification, connect_problem, upstream_verification
 from farebox.quota.directory import FILE_NAME as DIRECTORY_FILE
 from farebox.quota.directory import Directory
 from farebox.quota.directory_image import DirectoryImage, SubscriptionRecord
@@ -47,7 +48,7 @@ def everything(path: Path) -> list[Finding]:
     found.extend(_directory(settings, known))
     found.append(_address("gateway", settings.gateway.listen))
     found.append(_address("console", settings.console.listen))
-    found.extend(_upstream(upstream) for upstream in settings.upstream)
+    found.extend(finding for upstream in settings.upstream for finding in _upstream(upstream))
     return found
 
 
@@ -121,11 +122,32 @@ def _address(name: str, address: str) -> Finding:
     return Finding("ok", name, f"can listen on {address}")
 
 
-def _upstream(upstream: config.Upstream) -> Finding:
+def _upstream(upstream: config.Upstream) -> Iterator[Finding]:
+    where = f"upstream {upstream.name}"
     parts = urlsplit(upstream.url)
+    secure = None
+    if parts.scheme == "https":
+        try:
+            secure = upstream_verification(upstream.tls, host=parts.hostname or "")
+        except TlsFilesError as error:
+            yield Finding("error", where, str(error))
+            return
+    own = (parts.hostname or "", parts.port or config.PORTS[parts.scheme])
+    for host, port in [config.host_port(address) for address in upstream.addresses] or [own]:
+        problem = _connect_problem(host, port, secure)
+        at = f"{upstream.url} at {host}:{port}" if upstream.addresses else upstream.url
+        if problem:
+            yield Finding("warning", where, f"{at} {problem}; as long as that is so, calls there get 502 and are free")
+        else:
+            yield Finding("ok", where, f"{at} accepts connections{' and its certificate is good' if secure else ''}")
+
+
+def _connect_problem(host: str, port: int, secure: UpstreamVerification | None) -> str:
+    """What keeps a connection from opening now; empty: nothing."""
     try:
-        socket.create_connection((parts.hostname or "", parts.port or 80), UPSTREAM_SECONDS_MAX).close()
+        with socket.create_connection((host, port), UPSTREAM_SECONDS_MAX) as connection:
+            if secure is not None:
+                secure.context.wrap_socket(connection, server_hostname=secure.server_name).close()
     except OSError as error:
-        text = f"{upstream.url} does not answer now ({error.strerror or error}); calls would get 502 and cost nothing"
-        return Finding("warning", f"upstream {upstream.name}", text)
-    return Finding("ok", f"upstream {upstream.name}", f"{upstream.url} accepts connections")
+        return connect_problem(error)
+    return ""

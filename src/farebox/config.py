@@ -24,9 +24,14 @@ KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
 Section = TypeVar("Section")
+PORTS: Final = {"http": 80, "https": 443}
+"""The schemes an upstream may be called by, and their ports."""
+
 Durability = Literal["disk", "os"]
 Address = NewType("Address", str)
 """host:port; an IPv6 host stands in brackets; port 0 takes a free one."""
+FilePath = NewType("FilePath", str)
+"""A file, relative to the folder of the configuration file; empty: none."""
 HttpUrl = NewType("HttpUrl", str)
 
 
@@ -46,6 +51,10 @@ class GatewayConfig:
     """The data plane. Every queue, body and wait has a bound with a name."""
 
     listen: Address = _setting("127.0.0.1:8080", "where callers reach the gateway")
+    tls_certificate: FilePath = _setting(
+        "", "PEM file of the gateway's certificate and its intermediates; with it callers speak TLS"
+    )
+    tls_key: FilePath = _setting("", "PEM file of its key, unencrypted; both are read again when they change")
     durability: Durability = _setting(
         "disk",
         'when a call counts as recorded: "disk" (fdatasync, survives power loss) or "os" (survives kill -9)',
@@ -61,6 +70,9 @@ class GatewayConfig:
     header_seconds: float = _setting(10.0, "from the first byte of a request to the end of its head", low=0.1)
     body_idle_seconds: float = _setting(60.0, "silence inside a body, either way", low=0.1)
     connect_seconds: float = _setting(5.0, "to reach the upstream", low=0.05)
+    upstream_down_seconds: float = _setting(
+        2.0, "longest time between two tries of an upstream's address that cannot be connected to", low=0.1, high=60.0
+    )
     answer_seconds: float = _setting(120.0, "from the last byte of a request to the head of its answer", low=0.1)
     idle_connection_seconds: float = _setting(75.0, "an open connection without a request", low=0.1)
     quota_out_of_reach: Literal["closed", "open"] = _setting(
@@ -89,8 +101,8 @@ class GatewayConfig:
         256 * KIB, "bytes buffered per direction before the faster side is paused", low=16 * KIB
     )
     client_connections_max: int = _setting(10_000, "open connections of callers", low=1)
-    upstream_connections_max: int = _setting(256, "open connections to one upstream", low=1)
-    upstream_waiting_max: int = _setting(10_000, "calls waiting for a connection to one upstream", low=0)
+    upstream_connections_max: int = _setting(256, "open connections to one address of an upstream", low=1)
+    upstream_waiting_max: int = _setting(10_000, "calls waiting for a connection to one address of an upstream", low=0)
     pipelined_bytes_max: int = _setting(
         256 * KIB, "bytes of further requests read on a connection while one is upstream", low=16 * KIB
     )
@@ -134,6 +146,16 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamTls:
+    """How the server of an https:// url is verified, and how the gateway shows who it is. Files are PEM."""
+
+    ca_file: FilePath = _setting("", "the CAs to trust instead of the system's, or a self-signed certificate itself")
+    server_name: str = _setting("", "the name sent (SNI) and looked for in the certificate, when it is not url's host")
+    client_certificate: FilePath = _setting("", "the gateway's own certificate, for a server that asks for one")
+    client_key: FilePath = _setting("", "and its key, unencrypted")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Introspection:
     """Identity asked from the upstream's authorization server (RFC 7662)."""
 
@@ -143,6 +165,7 @@ class Introspection:
     org_claim: str = _setting("org", "claim that names the org")
     user_claim: str = _setting("user", "claim that names the user")
     app_claim: str = _setting("client_id", "claim that names the app")
+    tls: UpstreamTls | None = _setting(None, "verification of an https:// url")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +181,13 @@ class Upstream:
     """An API behind the gateway, the rate card that prices it, and how its callers are known."""
 
     name: str = _required("a short name, unique here")
-    url: HttpUrl = _required("where the API is: http://host:port")
+    url: HttpUrl = _required("where the API is: https://host or http://host:port")
+    addresses: tuple[Address, ...] = _setting(
+        (), "host:port of the servers to call instead of url's host, whose name they get as Host and must have in TLS"
+    )
+    balance: Literal["in-order", "round-robin"] = _setting(
+        "in-order", 'with several addresses: "in-order" (the first that is up) or "round-robin" (in turn)'
+    )
     card: str = _required("a packaged rate card (zoho-crm, bigin, generic) or the path of a card file")
     hosts: tuple[str, ...] = _setting(
         (),
@@ -170,6 +199,7 @@ class Upstream:
     identity: Literal["key", "introspection", "fixed"] = _setting("key", "how callers are known")
     introspection: Introspection | None = _setting(None, 'for identity = "introspection"')
     fixed: Fixed | None = _setting(None, 'for identity = "fixed"')
+    tls: UpstreamTls | None = _setting(None, "verification of an https:// url")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,8 +364,8 @@ def _wrong(where: str, wanted: str, given: object, problems: list[str]) -> objec
 
 def _check_url(text: str) -> None:
     parts = urlsplit(text)
-    if parts.scheme != "http" or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise ValueError(f"{text!r} is not of the form http://host:port")
+    if parts.scheme not in PORTS or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError(f"{text!r} is not of the form https://host or http://host:port")
     _ = parts.port  # raises ValueError with its own sentence
 
 
@@ -344,17 +374,31 @@ _TEXT_CHECKS: dict[Any, Callable[[str], object]] = {Address: host_port, HttpUrl:
 
 def _resolved(config: Config, base: Path) -> Config:
     """Relative paths made absolute from the folder of the configuration file."""
+    config = _anchored(config, base)
     upstreams = tuple(
         replace_card(u, str(base / u.card)) if u.card.endswith(".toml") and not Path(u.card).is_absolute() else u
         for u in config.upstream
     )
-    data = config.data if config.data.is_absolute() else base / config.data
-    return replace(config, data=data, upstream=upstreams)
+    return replace(config, data=base / config.data, upstream=upstreams)
+
+
+def _anchored(section: Section, base: Path) -> Section:
+    """`section` with every FilePath in it made absolute."""
+    found: dict[str, Any] = {}
+    for name, hint in get_type_hints(type(section)).items():
+        value = getattr(section, name)
+        if hint is FilePath and value:
+            found[name] = str(base / value)
+        elif hasattr(value, "__dataclass_fields__"):
+            found[name] = _anchored(value, base)
+        elif isinstance(value, tuple):
+            found[name] = tuple(_anchored(v, base) if hasattr(v, "__dataclass_fields__") else v for v in value)
+    return replace(section, **found)  # type: ignore[type-var]  # every section is a dataclass
 
 
 def replace_card(upstream: Upstream, card: str) -> Upstream:
     """The same upstream priced by another card."""
-    return Upstream(**{**{f.name: getattr(upstream, f.name) for f in fields(Upstream)}, "card": card})
+    return replace(upstream, card=card)
 
 
 def _cross_checks(config: Config) -> list[str]:
@@ -370,6 +414,9 @@ def _cross_checks(config: Config) -> list[str]:
         seen_names.add(upstream.name)
         problems.extend(f"{where}: {text}" for text in _identity_problems(upstream))
         problems.extend(f"{where}: {text}" for text in _place_problems(upstream, taken))
+        problems.extend(f"{where}: {text}" for text in _way_problems(upstream))
+    if bool(config.gateway.tls_certificate) != bool(config.gateway.tls_key):
+        problems.append("gateway: tls_certificate and tls_key belong together; give both or neither")
     for network in config.gateway.trusted_proxies:
         try:
             ipaddress.ip_network(network)
@@ -391,6 +438,23 @@ def _place_problems(upstream: Upstream, taken: dict[Place, str]) -> list[str]:
                 of = f" of host {host}" if host else ""
                 problems.append(f"path {path!r}{of} belongs to {taken[wanted]} already; a place has one upstream")
             taken.setdefault(wanted, upstream.name)
+    return problems
+
+
+def _way_problems(upstream: Upstream) -> list[str]:
+    """What is wrong with how an upstream, and who it asks about tokens, is to be connected to."""
+    problems = []
+    if urlsplit(upstream.url).path not in ("", "/"):
+        problems.append(f"url {upstream.url!r} has a path; calls are forwarded with their own path, leave it out")
+    asked = upstream.introspection
+    for name, url, tls in (
+        ("tls", upstream.url, upstream.tls),
+        *([("introspection.tls", asked.url, asked.tls)] if asked is not None else []),
+    ):
+        if tls is not None and urlsplit(url).scheme != "https":
+            problems.append(f"{name} is for an https:// url, not {url!r}")
+        if tls is not None and bool(tls.client_certificate) != bool(tls.client_key):
+            problems.append(f"{name}: client_certificate and client_key belong together; give both or neither")
     return problems
 
 

@@ -65,6 +65,12 @@ class AddressInUseError(FareboxError):
     code = "ADDRESS_IN_USE"
 
 
+class TlsFilesError(FareboxError):
+    """A certificate, key or CA file cannot be used; the message names the file."""
+
+    code = "TLS_FILES"
+
+
 class JournalError(FareboxError):
     """The journal cannot take or give entries."""
 

@@ -32,7 +32,7 @@ def test_an_upstream_that_is_down_costs_nothing_and_is_used_again_once_it_is_up(
             with socket.create_server(("127.0.0.1", port)) as listener:
                 listener.settimeout(10)
                 with ThreadAnswer(listener):
-                    assert ada.get("/").status_code == 200
+                    until(lambda: ada.get("/").status_code == 200, what="the upstream is used again")
         until(lambda: farebox.ask_console("usage", "acme")["calls"] == 1, what="the one call that got through")
         assert farebox.ask_console("usage", "acme")["millicredits"] == 1_000
 

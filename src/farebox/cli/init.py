@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import typer
 
 from farebox.cli.places import CONFIG_NAME
-from farebox.config import SECTIONS_IN_ENVIRONMENT
+from farebox.config import PORTS, SECTIONS_IN_ENVIRONMENT
 from farebox.errors import ConfigInvalidError, NameTakenError
 
 CARD_NAME = "card.toml"
@@ -112,9 +112,9 @@ def _toml(value: object) -> str:
 
 def _checked_url(text: str) -> str:
     parts = urlsplit(text)
-    if parts.scheme != "http" or not parts.hostname:
-        raise ConfigInvalidError((f"--upstream {text!r}: give the API's address as http://host:port",))
-    return f"http://{parts.netloc}"
+    if parts.scheme not in PORTS or not parts.hostname:
+        raise ConfigInvalidError((f"--upstream {text!r}: give the API's address as https://host or http://host:port",))
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _card_text(path: Path) -> str:

@@ -11,11 +11,11 @@ from typing import Final
 from farebox.gateway.http1_answer import AnswerHead, status_line
 from farebox.gateway.http1_client import ClientConnection
 from farebox.gateway.http1_fields import answer_fields
-from farebox.gateway.http1_pool import UpstreamPool
 from farebox.gateway.http1_request import CHUNKED, Fields, RequestHead
 from farebox.gateway.http1_upstream import LOST, TIMED_OUT, UpstreamConnection
 from farebox.gateway.refuse import Refusal
 from farebox.gateway.timeouts import TimeoutClass
+from farebox.gateway.upstream import Connections
 
 VIA: Final = b"1.1 farebox"
 
@@ -74,7 +74,7 @@ class Exchange:
         self.body_limit = body_limit
         self.body_done = False
         self.continued = False
-        self.pool: UpstreamPool | None = None
+        self.pool: Connections | None = None
         self.upstream: UpstreamConnection | None = None
         self.reached = False
         self.fresh_tried = False
@@ -144,7 +144,7 @@ class Exchange:
 
     # -- to the upstream --------------------------------------------------------------------------------------------
 
-    def forward(self, pool: UpstreamPool) -> None:
+    def forward(self, pool: Connections) -> None:
         """Send the request to the upstream as soon as there is a connection."""
         self.pool = pool
         pool.acquire(self)

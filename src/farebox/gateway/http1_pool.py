@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
-from farebox.config import host_port
+import structlog
+
+from farebox.config import Address, host_port
+from farebox.gateway.health import Health
 from farebox.gateway.http1_upstream import UpstreamCall, UpstreamConnection, UpstreamWaits
 from farebox.gateway.timeouts import TimeoutClass
+from farebox.gateway.tls import UpstreamVerification, connect_problem
 
 REUSE_SECONDS: Final = 2.0
 """A request that must not be sent twice does not go out on a connection idle for longer: common servers close idle
 connections after 5 s, and losing that race costs the caller a 502."""
+
+_log = structlog.get_logger("farebox.gateway")
 
 
 class PooledCall(UpstreamCall, Protocol):
@@ -44,7 +51,10 @@ class UpstreamPool:
     def __init__(
         self,
         *,
+        name: str,
         authority: str,
+        address: Address,
+        tls: UpstreamVerification | None,
         waits: PoolWaits,
         connections_max: int,
         waiting_max: int,
@@ -52,10 +62,18 @@ class UpstreamPool:
         header_bytes_max: int,
         header_fields_max: int,
         stream_buffer_bytes: int,
+        down_seconds_max: float,
     ) -> None:
         self.authority = authority
         self.host_field = authority.encode("ascii")
-        self.host, self.port = host_port(authority if authority.rpartition("]")[2].count(":") else f"{authority}:80")
+        self.label = f"{name} ({address})"
+        """What people are told it is."""
+        self.host, self.port = host_port(address)
+        self.health = Health(down_seconds_max=down_seconds_max)
+        self.elsewhere: Callable[[PooledCall], None] | None = None
+        """Takes over a call that cannot be connected here; None: it ends here."""
+        self._tls = tls
+        self._probe: asyncio.TimerHandle | None = None
         self.waits = waits
         self.header_bytes_max = header_bytes_max
         self.header_fields_max = header_fields_max
@@ -100,6 +118,9 @@ class UpstreamPool:
                 break
             call.connected(connection)
             return
+        if self.health.is_down:
+            self._give_up(call)
+            return
         if len(self._waiting) - (self._connections_max - len(self._open)) >= self._waiting_max:
             call.unreachable("too many calls wait for the upstream", busy=True)
             return
@@ -137,6 +158,8 @@ class UpstreamPool:
 
     def close(self) -> None:
         """Close every connection; calls under way are told."""
+        if self._probe is not None:
+            self._probe.cancel()
         for task in self._connecting:
             task.cancel()
         for connection in list(self._open):
@@ -149,6 +172,8 @@ class UpstreamPool:
 
     def _connect(self) -> None:
         """Open as many connections as wait and may be."""
+        if self.health.is_down:
+            return
         wanted = len(self._waiting) - len(self._connecting)
         room = self._connections_max - self.open_connections
         if room <= 0 < wanted and self._idle:
@@ -164,30 +189,67 @@ class UpstreamPool:
         assert task is not None
         try:
             async with asyncio.timeout(self._connect_seconds):
-                _, connection = await self._loop.create_connection(
-                    lambda: UpstreamConnection(self), self.host, self.port
-                )
+                connection = await self._opened()
         except TimeoutError:
             self._connecting.discard(task)
-            self._unreachable(f"{self.authority} did not accept a connection within {self._connect_seconds:g} s")
+            self._failed(f"did not accept a connection within {self._connect_seconds:g} s")
         except OSError as error:
             self._connecting.discard(task)
-            self._unreachable(f"{self.authority} refused the connection ({error.strerror or error})")
+            self._failed(connect_problem(error))
         else:
             self._connecting.discard(task)
             self.connects += 1
             self._open.add(connection)
+            self._worked()
             if self._waiting:
                 self._give(connection)
             else:
                 self.release(connection, reusable=True)
                 connection.reused = False
 
-    def _unreachable(self, reason: str) -> None:
+    async def _opened(self) -> UpstreamConnection:
+        tls = self._tls
+        _, connection = await self._loop.create_connection(
+            lambda: UpstreamConnection(self),
+            self.host,
+            self.port,
+            ssl=None if tls is None else tls.context,
+            server_hostname=None if tls is None else tls.server_name,
+            # The handshake is within `connect_seconds`, which ends it first.
+            ssl_handshake_timeout=None if tls is None else 2 * self._connect_seconds,
+        )
+        return connection
+
+    def _failed(self, reason: str) -> None:
+        """The address is down: nobody waits for it, and it is tried again after a while."""
         self.connects_failed += 1
-        if self._waiting:
+        if self.health.failed(reason, at=self._loop.time()):
+            _log.warning("upstream.down", upstream=self.label, message=reason)
+        if self._probe is not None:
+            self._probe.cancel()
+        self._probe = self._loop.call_at(self.health.try_at, self._try_again)
+        while self._waiting:
             call = next(iter(self._waiting))
             self.forget(call)
-            call.unreachable(reason, busy=False)
-        if self._waiting:
-            self._connect()
+            self._give_up(call)
+
+    def _worked(self) -> None:
+        if self.health.worked():
+            _log.info("upstream.up", upstream=self.label)
+            if self._probe is not None:
+                self._probe.cancel()
+                self._probe = None
+
+    def _give_up(self, call: PooledCall) -> None:
+        if self.elsewhere is None:
+            call.unreachable(f"{self.label} {self.health.reason}", busy=False)
+        else:
+            self.elsewhere(call)
+
+    def _try_again(self) -> None:
+        """Open a connection in the place of the calls that were refused."""
+        self._probe = None
+        if self.open_connections < self._connections_max:
+            self._connecting.add(self._loop.create_task(self._open_one()))
+        else:  # every connection there may be is open: it lives
+            self._worked()

@@ -18,11 +18,12 @@ import structlog
 
 from farebox.config import Introspection
 from farebox.gateway.http1_answer import AnswerHead
-from farebox.gateway.http1_pool import PoolWaits, UpstreamPool
+from farebox.gateway.http1_pool import PoolWaits
 from farebox.gateway.http1_request import Fields
 from farebox.gateway.http1_upstream import UpstreamConnection
 from farebox.gateway.refuse import Refusal
 from farebox.gateway.timeouts import TimeoutClass
+from farebox.gateway.upstream import Connections
 
 ASKING_MAX: Final = 8
 WAITING_MAX: Final = 1_000
@@ -65,7 +66,7 @@ class TokenBook:
     def __init__(
         self,
         config: Introspection,
-        pool: UpstreamPool,
+        pool: Connections,
         *,
         entries_max: int,
         cache_seconds: float,
@@ -183,7 +184,7 @@ class Question:
     def __init__(
         self,
         book: TokenBook,
-        pool: UpstreamPool,
+        pool: Connections,
         head: bytes,
         token: bytes,
         digest: bytes,
@@ -275,7 +276,7 @@ def introspection_authority(url: str) -> str:
     return urlsplit(url).netloc
 
 
-def _request_head(config: Introspection, pool: UpstreamPool) -> bytes:
+def _request_head(config: Introspection, pool: Connections) -> bytes:
     path = urlsplit(config.url).path or "/"
     head = f"POST {path} HTTP/1.1\r\nHost: {pool.authority}\r\nAccept: application/json\r\n"
     head += "Content-Type: application/x-www-form-urlencoded\r\nUser-Agent: farebox\r\n"

@@ -17,7 +17,6 @@ from farebox.domain.routing import Place, Router
 from farebox.errors import JournalError
 from farebox.gateway.date import DateLine
 from farebox.gateway.http1_client import ClientCall, ClientConnection
-from farebox.gateway.http1_pool import UpstreamPool
 from farebox.gateway.http1_request import RequestHead
 from farebox.gateway.identify import Caller, Identifier
 from farebox.gateway.local import HEALTH_PATH, LocalAnswer, unreadable
@@ -27,6 +26,7 @@ from farebox.gateway.refusals import RefusalCounts
 from farebox.gateway.refuse import Refusal
 from farebox.gateway.standing import Standing
 from farebox.gateway.tally import Tally
+from farebox.gateway.upstream import Connections
 from farebox.gateway.waits import Waits
 from farebox.journal.records import Entry
 from farebox.quota.leases import LeaseBook
@@ -95,7 +95,7 @@ class Route:
     places: tuple[Place, ...]
     card: CompiledCard
     matches: Matches
-    pool: UpstreamPool
+    pool: Connections
     identifier: Identifier
     standing: Standing
 

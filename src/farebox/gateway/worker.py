@@ -18,12 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
-from urllib.parse import urlsplit
 
 import structlog
 import uvloop
 
-from farebox.config import Config, Upstream
+from farebox.config import Address, Config, Upstream, UpstreamTls
 from farebox.domain.cards import CompiledCard
 from farebox.domain.identity import Account
 from farebox.domain.instants import MICROSECONDS
@@ -39,6 +38,7 @@ from farebox.gateway.listening import BACKLOG, listen
 from farebox.gateway.meter import Call
 from farebox.gateway.plane import JOURNAL_FILLING, Matches, Plane, Route
 from farebox.gateway.standing import Standing
+from farebox.gateway.upstream import IN_ORDER, Balance, Servers, connections
 from farebox.gateway.waits import Waits
 from farebox.journal.position import Position
 from farebox.journal.records import Entry
@@ -145,7 +145,7 @@ class Worker:
         self._heartbeat = heartbeat
         self._beaten_at = 0.0
         self._filling = False
-        self._pools: list[UpstreamPool] = []
+        self._pools: list[UpstreamPool | Servers] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._accounts: dict[tuple[str, str, str], Account] = {}
         host, port = listener.getsockname()[:2]
@@ -280,7 +280,9 @@ class Worker:
         if upstream.identity == "introspection" and upstream.introspection is not None:
             tokens = TokenBook(
                 upstream.introspection,
-                self._pool(urlsplit(upstream.introspection.url).netloc),
+                self._connections(
+                    f"{upstream.name}'s authorization server", upstream.introspection.url, upstream.introspection.tls
+                ),
                 entries_max=settings.token_cache_entries,
                 cache_seconds=settings.token_cache_seconds,
                 loop=self._loop,
@@ -291,7 +293,9 @@ class Worker:
             places=tuple(place(host, path) for host in upstream.hosts or ("",) for path in upstream.paths),
             card=card,
             matches=Matches(card),
-            pool=self._pool(urlsplit(upstream.url).netloc),
+            pool=self._connections(
+                upstream.name, upstream.url, upstream.tls, addresses=upstream.addresses, balance=upstream.balance
+            ),
             identifier=Identifier(
                 upstream=upstream.name,
                 product=card.card.product,
@@ -303,20 +307,26 @@ class Worker:
             standing=Standing(self.book, card.card.dialect),
         )
 
-    def _pool(self, authority: str) -> UpstreamPool:
-        settings = self._parts.config.gateway
-        pool = UpstreamPool(
-            authority=authority,
+    def _connections(  # the worker's settings and patience are the same for all
+        self,
+        name: str,
+        url: str,
+        tls: UpstreamTls | None,
+        *,
+        addresses: tuple[Address, ...] = (),
+        balance: Balance = IN_ORDER,
+    ) -> UpstreamPool | Servers:
+        made = connections(
+            self._parts.config.gateway,
+            name=name,
+            url=url,
             waits=self.waits,
-            connections_max=settings.upstream_connections_max,
-            waiting_max=settings.upstream_waiting_max,
-            connect_seconds=settings.connect_seconds,
-            header_bytes_max=settings.header_bytes_max,
-            header_fields_max=settings.header_fields_max,
-            stream_buffer_bytes=settings.stream_buffer_bytes,
+            tls=tls,
+            addresses=addresses,
+            balance=balance,
         )
-        self._pools.append(pool)
-        return pool
+        self._pools.append(made)
+        return made
 
     async def _watch_directory(self) -> None:
         while True:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -90,13 +91,14 @@ class _Buffer:
 class StubUpstream:
     """The upstream. Every request of a connection is answered in turn; connections are served by a thread each."""
 
-    def __init__(self, *, keep_bodies: bool = True) -> None:
+    def __init__(self, *, keep_bodies: bool = True, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Received] = []
         self.connections = 0
         self.keep_bodies = keep_bodies
         self.default = Behaviour()
         self._behaviours: dict[str, list[Behaviour]] = {}
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=1024)
+        self._tls = tls
         self._open: set[socket.socket] = set()
         self._changed = threading.Condition()
         self._closing = False
@@ -110,7 +112,7 @@ class StubUpstream:
     @property
     def url(self) -> str:
         """Its address as a configuration has it."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     def answer(self, path: str, *behaviours: Behaviour) -> None:
         """Requests for `path` (without query) get these one after the other; the last one for ever."""
@@ -152,6 +154,8 @@ class StubUpstream:
             except OSError:
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is not None:  # the handshake comes with the first read, in the connection's own thread
+                connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
             self._open.add(connection)
             self.connections += 1
             threading.Thread(target=self._serve, args=(connection, self.connections), daemon=True).start()
@@ -229,6 +233,8 @@ class StubUpstream:
         connection.sendall(answer)
         if behaviour.stream_bytes and received.method != "HEAD":
             _stream(connection, behaviour)
+        if behaviour.close_after and isinstance(connection, ssl.SSLSocket):
+            connection.unwrap()  # says that this was all
         return not behaviour.close_after and behaviour.raw is None
 
 

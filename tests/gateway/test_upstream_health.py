@@ -1,0 +1,141 @@
+"""An address that cannot be connected to is left out until it can; with all of them down a call is refused at once."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+
+from farebox.config import Address
+from farebox.gateway.health import Health
+from farebox.gateway.upstream import Servers
+from farebox.testing.system import free_port
+from farebox.testing.upstream import Behaviour, StubUpstream
+
+from .conftest import Gateway, GatewayMaker, until
+
+
+@pytest.fixture
+def second() -> Iterator[StubUpstream]:
+    with StubUpstream() as stub:
+        yield stub
+
+
+def addresses(*ports: int) -> tuple[Address, ...]:
+    return tuple(Address(f"127.0.0.1:{port}") for port in ports)
+
+
+def pools(gateway: Gateway) -> Servers:
+    found = gateway.worker._pools[0]
+    assert isinstance(found, Servers)
+    return found
+
+
+def test_concurrent_failures_are_one_and_the_wait_doubles_up_to_its_bound() -> None:
+    health = Health(down_seconds_max=0.5)
+    assert health.failed("refused", at=0.0)
+    assert not health.failed("refused", at=0.05)
+    tries = [health.try_at]
+    for _ in range(4):
+        health.failed("refused", at=health.try_at)
+        tries.append(health.try_at)
+    assert [round(b - a, 3) for a, b in pairwise(tries)] == [0.2, 0.4, 0.5, 0.5]
+    assert health.worked()
+    assert not health.worked()
+
+
+def test_in_order_the_first_address_that_is_up_has_every_call(
+    make_gateway: GatewayMaker, upstream: StubUpstream, second: StubUpstream
+) -> None:
+    port = free_port()
+    gateway = make_gateway(more={"addresses": addresses(port, upstream.port, second.port)}, upstream_down_seconds=0.1)
+    caller = gateway.caller()
+    assert [caller.ask("POST", f"/{n}", body=b"x").status for n in range(5)] == [200] * 5
+    assert (len(upstream.requests), len(second.requests)) == (5, 0)
+    assert pools(gateway).pools[0].health.is_down
+    with StubUpstream(port=port) as first:
+        until(lambda: not pools(gateway).pools[0].health.is_down)
+        assert caller.ask("GET", "/back").status == 200
+        assert [request.target for request in first.requests] == ["/back"]
+
+
+def test_in_turn_every_address_that_is_up_has_its_share(
+    make_gateway: GatewayMaker, upstream: StubUpstream, second: StubUpstream
+) -> None:
+    more = {"addresses": addresses(upstream.port, free_port(), second.port), "balance": "round-robin"}
+    caller = make_gateway(more=more, upstream_down_seconds=30.0).caller()
+    assert {caller.ask("GET", "/").status for _ in range(12)} == {200}
+    assert abs(len(upstream.requests) - len(second.requests)) <= 1
+
+
+def test_with_every_address_down_a_call_is_refused_at_once_free_and_told_all(make_gateway: GatewayMaker) -> None:
+    one, other = free_port(), free_port()
+    gateway = make_gateway(more={"addresses": addresses(one, other)}, connect_seconds=30, upstream_down_seconds=30)
+    caller = gateway.caller()
+    for _ in range(3):
+        answer = caller.ask("GET", "/")
+        assert (answer.status, answer.json()["code"]) == (502, "UPSTREAM_UNREACHABLE")
+        assert answer.fields["x-farebox-credits-charged"] == "0"
+    said = answer.json()["detail"]
+    assert f"api (127.0.0.1:{one}) refused the connection" in said
+    assert f"api (127.0.0.1:{other}) refused the connection" in said
+    assert gateway.held() == 0
+    connects = gateway.on_loop(lambda: [pool.connects_failed for pool in pools(gateway).pools])
+    assert all(count <= 3 for count in connects)  # the probes', not one per call
+
+
+def test_calls_that_wait_for_an_address_that_times_out_go_to_the_next(
+    make_gateway: GatewayMaker, upstream: StubUpstream
+) -> None:
+    with socket.socket() as full:  # a backlog that is full: further connects get no answer
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        gateway = make_gateway(
+            more={"addresses": addresses(port, upstream.port)}, connect_seconds=0.3, upstream_down_seconds=30.0
+        )
+        answers: list[int] = []
+        threads = [
+            threading.Thread(target=lambda: answers.append(gateway.caller().ask("GET", "/").status)) for _ in range(5)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert answers == [200] * 5
+        assert pools(gateway).pools[0].health.reason == "did not accept a connection within 0.3 s"
+        for filler in fillers:
+            filler.close()
+
+
+def test_an_upstream_that_dies_is_left_out_and_what_was_sent_to_it_is_charged(
+    make_gateway: GatewayMaker, upstream: StubUpstream, second: StubUpstream
+) -> None:
+    upstream.default = Behaviour(never_answer=True)
+    gateway = make_gateway(more={"addresses": addresses(upstream.port, second.port)}, upstream_down_seconds=30.0)
+    caller = gateway.caller().say("POST / HTTP/1.1\r\nHost: g\r\nContent-Length: 1\r\n\r\nx")
+    upstream.wait_for(1)
+    upstream.close()
+    assert caller.hear().json()["code"] == "UPSTREAM_FAILED"
+    assert gateway.entry().credits == 1000
+    assert caller.ask("POST", "/", body=b"x").status == 200
+    assert len(second.requests) == 1
+
+
+def test_a_sole_address_is_tried_in_the_place_of_callers_until_it_is_back(make_gateway: GatewayMaker) -> None:
+    port = free_port()
+    gateway = make_gateway(url=f"http://127.0.0.1:{port}", upstream_down_seconds=0.1)
+    caller = gateway.caller()
+    assert caller.ask("GET", "/").status == 502
+    with StubUpstream(port=port) as upstream:
+        upstream_seen = until(lambda: upstream.connections)  # nobody called meanwhile
+        assert upstream_seen == 1
+        until(lambda: caller.ask("GET", "/").status == 200)
+        assert upstream.connections == 1
