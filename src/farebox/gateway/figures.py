@@ -162,12 +162,15 @@ def _journal(found: Figures, sources: Sources) -> None:
 def _surroundings(found: Figures, sources: Sources) -> None:
     for route in sources.plane.routes:
         found.add("card_info", 1, upstream=route.name, product=route.card.card.product, card=route.card.card.name)
-        for use, pool in _pools(route):
-            found.add("upstream_connects_total", pool.connects, upstream=route.name, use=use)
-            found.add("upstream_connect_failures_total", pool.connects_failed, upstream=route.name, use=use)
-            found.add("upstream_connections", pool.open_connections, upstream=route.name, use=use)
-            found.add("upstream_connections_idle", pool.idle_connections, upstream=route.name, use=use)
-            found.add("upstream_waiting", pool.waiting, upstream=route.name, use=use)
+        for use, pools in _pools(route):
+            names = {"upstream": route.name, "use": use}
+            found.add("upstream_connects_total", sum(pool.connects for pool in pools), **names)
+            found.add("upstream_connect_failures_total", sum(pool.connects_failed for pool in pools), **names)
+            found.add("upstream_connections", sum(pool.open_connections for pool in pools), **names)
+            found.add("upstream_connections_idle", sum(pool.idle_connections for pool in pools), **names)
+            found.add("upstream_waiting", sum(pool.waiting for pool in pools), **names)
+            found.add("upstream_addresses", len(pools), **names)
+            found.add("upstream_addresses_down", sum(pool.health.is_down for pool in pools), **names)
         if (tokens := route.identifier.tokens) is not None:
             _tokens(found, route.name, tokens)
     found.add("loop_lag_seconds", sources.lag.seconds)
@@ -176,10 +179,10 @@ def _surroundings(found: Figures, sources: Sources) -> None:
     found.add("config_info", 1, digest=digest)
 
 
-def _pools(route: Route) -> Iterator[tuple[str, UpstreamPool]]:
-    yield "calls", route.pool
+def _pools(route: Route) -> Iterator[tuple[str, tuple[UpstreamPool, ...]]]:
+    yield "calls", route.pool.pools
     if (tokens := route.identifier.tokens) is not None:
-        yield "identity", tokens.pool
+        yield "identity", tokens.pool.pools
 
 
 def _tokens(found: Figures, upstream: str, tokens: TokenBook) -> None:

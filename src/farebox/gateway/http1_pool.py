@@ -92,6 +92,11 @@ class UpstreamPool:
         """Connections that could not be opened, or not in time."""
 
     @property
+    def pools(self) -> tuple[UpstreamPool, ...]:
+        """This one: an upstream with one address is its pool."""
+        return (self,)
+
+    @property
     def open_connections(self) -> int:
         """Connections open or being opened."""
         return len(self._open) + len(self._connecting)

@@ -23,6 +23,11 @@ class Connections(Protocol):
     host_field: bytes
 
     @property
+    def pools(self) -> tuple[UpstreamPool, ...]:
+        """One for each address."""
+        ...
+
+    @property
     def waiting(self) -> int:
         """Calls that wait for a connection."""
         ...
