@@ -3,6 +3,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 
 .PHONY: demo test soak-crash check bench setup format requirements clean help soak-hour
+.PHONY: demo test soak soak-crash check bench setup format requirements clean help
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +25,10 @@ check: ## lint, types and architecture
 test: check ## everything CI runs
 	@tools/setup chromium curl nginx
 	timeout --kill-after=30 3600 $(BIN)/pytest $(PYTEST)
+
+soak: ## the quota model without end, until Ctrl-C or a broken promise; FAREBOX_SEED=n begins there
+	@tools/setup
+	PYTHONPATH=tests $(BIN)/python -m contracts.quota_soak
 
 KILLS := 10000
 soak-crash: ## kill -9 at 10,000 points and moments, the books judged after each round; KILLS=n, SEED=n replays the choices

@@ -236,3 +236,19 @@ def test_trouble_in_one_round_ends_no_later_round(
         await thread.close()
 
     asyncio.run(scenario())
+
+
+def test_a_journal_found_days_later_holds_and_alarms_nothing_whatever_it_charged(
+    store: SqliteQuotaStore, clock: ManualClock
+) -> None:
+    lend(store, "dead", 600)
+    for _ in range(3):
+        clock.advance(25 * 3_600 * SECOND)
+        lend(store, f"other-{clock.true}", 1, "b")
+    rest = rest_of(numbered(entry(300), entry(100, org="b"), entry(200)), accounts_max=1)
+    assert settle_one(store, "dead", rest)
+    assert store.view(ACCOUNT).held == 0, "what has long returned is not held again"
+    while settle_one(store, "dead", rest):
+        store.check()
+    assert store.view(ACCOUNT).used == 0
+    assert store.alarms() == ()

@@ -100,12 +100,16 @@ def settle_one(store: QuotaStore, incarnation: str, rest: Rest) -> bool:
 
 
 def _keeps(store: QuotaStore, incarnation: str, rest: Rest, account: Account) -> int:
-    """What the first chunk of `rest` leaves lent of one of its accounts."""
+    """What the first chunk of `rest` leaves lent of one of its accounts: of what is counted now, never more.
+
+    A journal found so late that its charges have left the window keeps nothing: they would be held once more.
+    """
     charged_later = sum(later.charges.get(account, 0) for later in rest.chunks[1:])
+    on_loan = store.on_loan(incarnation, account)
     if rest.damaged is None:
-        return charged_later
+        return min(charged_later, on_loan + sum(later.unleased.get(account, 0) for later in rest.chunks[1:]))
     settled = max(0, sum(rest.chunks[0].rows[account].values()))
-    return max(charged_later, store.on_loan(incarnation, account) - settled)
+    return max(charged_later, on_loan - settled)
 
 
 class Adopter:
