@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 import types
 from collections.abc import Callable, Mapping
@@ -177,6 +178,20 @@ class Fixed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """Identity asked from the API itself: every token is of one org, its user is asked once per token (Zoho)."""
+
+    org: str = _required("the org every call is charged to")
+    app: str = _setting("", "the app every call is counted under")
+    url: HttpUrl = _setting(HttpUrl(""), "where to ask, if not at this upstream's own url")
+    path: str = _setting(
+        "/crm/v8/users?type=CurrentUser", "what to ask there; priced by the card and booked to user and app `farebox`"
+    )
+    user_claim: str = _setting("id", "what of the user in the answer names them: id or email")
+    tls: UpstreamTls | None = _setting(None, "verification of an https:// url given here")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """An API behind the gateway, the rate card that prices it, and how its callers are known."""
 
@@ -196,10 +211,16 @@ class Upstream:
     paths: tuple[str, ...] = _setting(
         ("/",), "path prefixes that belong to this upstream; among those of one host the longest wins"
     )
-    identity: Literal["key", "introspection", "fixed"] = _setting("key", "how callers are known")
+    identity: Literal["key", "introspection", "fixed", "lookup"] = _setting("key", "how callers are known")
     introspection: Introspection | None = _setting(None, 'for identity = "introspection"')
     fixed: Fixed | None = _setting(None, 'for identity = "fixed"')
     tls: UpstreamTls | None = _setting(None, "verification of an https:// url")
+    lookup: Lookup | None = _setting(None, 'for identity = "lookup"')
+    api_domain: str = _setting(
+        "",
+        "the address of this gateway, written over `api_domain` in JSON answers to calls open to everybody (on the "
+        "way to a token), so that clients of a foreign API come back here; empty: they are left alone",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -463,6 +484,13 @@ def _identity_problems(upstream: Upstream) -> list[str]:
         return ['identity = "introspection" needs a table [upstream.introspection] with url']
     if upstream.identity == "fixed" and upstream.fixed is None:
         return ['identity = "fixed" needs a table [upstream.fixed] with org']
+    if upstream.identity == "lookup":
+        if upstream.lookup is None:
+            return ['identity = "lookup" needs a table [upstream.lookup] with org']
+        if not (upstream.lookup.path.startswith("/") and upstream.lookup.path.isascii()) or " " in upstream.lookup.path:
+            return [f"lookup.path {upstream.lookup.path!r} must be a path as it stands in a request"]
+    if upstream.api_domain and not re.fullmatch(r"https?://[^/?#\s\"\\\\]+", upstream.api_domain):
+        return [f"api_domain {upstream.api_domain!r} is not of the form https://host:port, without a slash at the end"]
     return []
 
 

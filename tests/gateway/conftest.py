@@ -17,7 +17,7 @@ import pytest
 import uvloop
 
 from farebox import cards
-from farebox.config import Config, Fixed, GatewayConfig, HttpUrl, Introspection, Upstream
+from farebox.config import Config, Fixed, GatewayConfig, HttpUrl, Introspection, Lookup, Upstream
 from farebox.domain.cards import CompiledCard
 from farebox.gateway.concurrency import limits_of
 from farebox.gateway.listening import listen
@@ -297,6 +297,8 @@ class GatewayMaker:
         url: str = "",
         identity: Any = "fixed",
         introspection: Introspection | None = None,
+        lookup: Lookup | None = None,
+        api_domain: str = "",
         start: bool = True,
         credits: int = 1_000_000,  # noqa: A002 - the word for it
         more: Mapping[str, Any] | None = None,
@@ -310,6 +312,8 @@ class GatewayMaker:
             card=card,
             identity=identity,
             introspection=introspection,
+            lookup=lookup,
+            api_domain=api_domain,
             fixed=Fixed(org="acme") if identity == "fixed" else None,
             **(more or {}),
         )

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from farebox import cards
 from farebox.config import HttpUrl, Introspection
+from farebox.domain.cards import CompiledCard
 from farebox.testing.upstream import Behaviour, StubUpstream
 
 from .conftest import Gateway, GatewayMaker, until
@@ -26,6 +28,7 @@ class ByToken:
     def __init__(self, make_gateway: GatewayMaker, server: StubUpstream, **settings: Any) -> None:
         asked = Introspection(url=HttpUrl(f"{server.url}/oauth/introspect"), client_id="farebox", client_secret="s:x")
         self.server = server
+        self.asked = asked
         self.gateway = make_gateway(
             card="zoho-crm", identity="introspection", introspection=asked, start=False, **settings
         )
@@ -265,8 +268,15 @@ def test_an_identity_source_that_is_down_is_503(by_token: ByToken, upstream: Stu
     assert not upstream.requests
 
 
-def test_callers_with_one_token_wait_for_one_question_and_at_most_8_are_under_way(by_token: ByToken) -> None:
+def test_callers_with_one_token_wait_for_one_question_and_at_most_8_are_under_way(
+    make_gateway: GatewayMaker, by_token: ByToken
+) -> None:
     by_token.server.answer("/oauth/introspect", Behaviour(body=b'{"active":true,"org":"acme"}', delay_seconds=0.1))
+    unlimited = CompiledCard(cards.load("generic"))  # as many calls in flight as come
+    by_token.gateway = make_gateway(
+        compiled=unlimited, identity="introspection", introspection=by_token.asked, start=False
+    )
+    by_token.gateway.directory.subscribe("acme", unlimited.card.product, card="generic", plan="standard")
     gateway = by_token.start()
     callers = [
         gateway.caller().say(f"GET /crm/v8/Leads HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer t{n % 20}\r\n\r\n")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
+FAREBOX: Final = "farebox"
+"""The user and app that Farebox's own calls are counted under: reserved, no org can have one of that id."""
+
 NAME_CHARS_MAX: Final = 100
 """Of a function's, task's or module's name, and of an id that came from outside."""
 

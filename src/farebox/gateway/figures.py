@@ -14,8 +14,8 @@ from typing import Final
 from farebox.config import Config
 from farebox.domain.instants import MICROSECONDS
 from farebox.gateway.http1_pool import UpstreamPool
-from farebox.gateway.introspect import TokenBook
 from farebox.gateway.plane import Plane, Route
+from farebox.gateway.tokens import TokenBook
 from farebox.journal.writer import JournalWriter
 from farebox.metrics.figures import Figures
 from farebox.metrics.own import own_figures
@@ -181,7 +181,7 @@ def _surroundings(found: Figures, sources: Sources) -> None:
 
 def _pools(route: Route) -> Iterator[tuple[str, tuple[UpstreamPool, ...]]]:
     yield "calls", route.pool.pools
-    if (tokens := route.identifier.tokens) is not None:
+    if (tokens := route.identifier.tokens) is not None and tokens.pool is not route.pool:
         yield "identity", tokens.pool.pools
 
 

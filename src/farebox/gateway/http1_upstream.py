@@ -177,10 +177,10 @@ class UpstreamConnection(asyncio.Protocol):
         if self._chunks:
             chunks, self._chunks = self._chunks, []
             call.answer_data(chunks)
+        if self.call is not call:  # given up over what came: this connection is closed
+            return
         if self._complete:
             self._finish()
-        elif self.call is not call:
-            return
         elif failure:
             self._fail(MALFORMED, failure)
         elif self._answer is not None:

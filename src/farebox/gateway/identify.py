@@ -1,7 +1,7 @@
 """Who calls: from a request's credentials to an org, a user and an app, or a refusal that says what is missing.
 
-Farebox keys are looked up in memory; access tokens are asked about (RFC 7662); some places have one org fixed. A
-credential of ours never reaches an upstream: the org's own credential for that upstream takes its place.
+Farebox keys are looked up in memory; access tokens are asked about (RFC 7662, or at the API itself); some places have
+one org fixed. A credential of ours never reaches an upstream: the org's own credential for it takes its place.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from farebox.domain.identity import Account
 from farebox.domain.names import clean
 from farebox.gateway.concurrency import Concurrency
 from farebox.gateway.http1_request import RequestHead
-from farebox.gateway.introspect import Claims, Inactive, TokenBook, unavailable
 from farebox.gateway.refuse import Refusal
+from farebox.gateway.tokens import Claims, Inactive, TokenBook, Told, unavailable
 from farebox.quota.directory_image import DirectoryImage
 
 KEY_PREFIX: Final = b"fbx_"
@@ -75,7 +75,10 @@ Identified = Caller | Refusal
 
 
 class Identifier:
-    """Identifies the callers of one upstream. `directory` gives the image in force."""
+    """Identifies the callers of one upstream. `directory` gives the image in force.
+
+    `asks_for`: the org that asking about a token costs something; nothing is asked while it may not call.
+    """
 
     def __init__(
         self,
@@ -86,6 +89,7 @@ class Identifier:
         concurrency: Callable[[DirectoryImage, str, str], Concurrency | None],
         fixed: tuple[str, str] | None = None,
         tokens: TokenBook | None = None,
+        asks_for: str = "",
     ) -> None:
         self._upstream = upstream
         self._product = product
@@ -93,6 +97,7 @@ class Identifier:
         self._concurrency = concurrency
         self._fixed = fixed
         self._tokens = self.tokens = tokens
+        self._asks_for = asks_for
         self._image: DirectoryImage | None = None
         self._callers: dict[tuple[str | bytes, ...] | bytes, Identified] = {}
 
@@ -122,15 +127,17 @@ class Identifier:
         claims = tokens.known(digest)
         if claims is not None:
             return self._by_claims(image, keys, claims)
+        if self._asks_for and (refusal := self._standing(image, self._asks_for, "")) is not None:
+            return refusal
         identified: asyncio.Future[Identified] = asyncio.get_running_loop().create_future()
 
-        def told(asked: asyncio.Future[Claims | Inactive | Refusal]) -> None:
+        def told(asked: asyncio.Future[Told]) -> None:
             if identified.done():
                 return
             answer = asked.result()
             who: Identified
             try:
-                who = answer if isinstance(answer, Refusal) else self._by_claims(self._directory(), keys, answer)
+                who = self._by_claims(self._directory(), keys, answer)
             except Exception as error:  # noqa: BLE001 - reported to the loop; the caller must not wait on
                 asked.get_loop().call_exception_handler({"message": "identification failed", "exception": error})
                 who = unavailable("what it says cannot be looked up")
@@ -139,7 +146,9 @@ class Identifier:
         tokens.ask(token, digest).add_done_callback(told)
         return identified
 
-    def _by_claims(self, image: DirectoryImage, keys: list[bytes], claims: Claims | Inactive) -> Identified:
+    def _by_claims(self, image: DirectoryImage, keys: list[bytes], claims: Told) -> Identified:
+        if isinstance(claims, Refusal):
+            return claims
         if isinstance(claims, Inactive):
             return TOKEN_INACTIVE
         if not keys:

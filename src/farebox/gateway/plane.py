@@ -98,6 +98,8 @@ class Route:
     pool: Connections
     identifier: Identifier
     standing: Standing
+    api_domain: str = ""
+    """What is written over `api_domain` in JSON answers to open calls; empty: nothing is."""
 
 
 class Plane:

@@ -32,12 +32,14 @@ from farebox.gateway.concurrency import CounterPage, Counters, LimitsOf, concurr
 from farebox.gateway.figures import LoopLag, Sources, read_in_loop
 from farebox.gateway.http1_client import ClientConnection
 from farebox.gateway.http1_pool import UpstreamPool
+from farebox.gateway.http1_request import RequestHead
 from farebox.gateway.identify import Identifier
-from farebox.gateway.introspect import TokenBook
+from farebox.gateway.leading_back import LedBackCall
 from farebox.gateway.listening import BACKLOG, listen
 from farebox.gateway.meter import Call
 from farebox.gateway.plane import JOURNAL_FILLING, Matches, Plane, Route
 from farebox.gateway.standing import Standing
+from farebox.gateway.token_books import TokenBooks
 from farebox.gateway.upstream import IN_ORDER, Balance, Servers, connections
 from farebox.gateway.waits import Waits
 from farebox.journal.position import Position
@@ -175,6 +177,13 @@ class Worker:
         )
         self.counters = Counters(parts.page or CounterPage(), seat=parts.seat)
         self.waits = Waits(settings, loop)
+        self._token_books = TokenBooks(
+            settings,
+            loop=loop,
+            connect=self._connections,
+            plane=lambda: self.plane,
+            directory=lambda: watch.image,
+        )
         self.plane = Plane(
             settings,
             loop=loop,
@@ -183,7 +192,7 @@ class Worker:
             book=self.book,
             journal=self.journal,
             target_salt=parts.target_salt,
-            new_call=Call,
+            new_call=_led_back_or_not if any(each.api_domain for each in parts.config.upstream) else Call,
         )
         self.waits.timeouts.every_tick(self.plane.refusals.flush_if_due)
         self.waits.timeouts.every_tick(self.plane.refusal_log.write_if_due)
@@ -239,6 +248,7 @@ class Worker:
             client.abort()
         await asyncio.sleep(0)  # aborted connections tell their calls, which are charged
         await asyncio.sleep(0.01)
+        self._token_books.close()
         for pool in self._pools:
             pool.close()
         for task in self._tasks:
@@ -275,36 +285,28 @@ class Worker:
         self.book.settled_to(position)
 
     def _route(self, upstream: Upstream) -> Route:
-        settings, card = self._parts.config.gateway, self._parts.cards[upstream.name]
-        tokens = None
-        if upstream.identity == "introspection" and upstream.introspection is not None:
-            tokens = TokenBook(
-                upstream.introspection,
-                self._connections(
-                    f"{upstream.name}'s authorization server", upstream.introspection.url, upstream.introspection.tls
-                ),
-                entries_max=settings.token_cache_entries,
-                cache_seconds=settings.token_cache_seconds,
-                loop=self._loop,
-            )
+        card = self._parts.cards[upstream.name]
+        pool = self._connections(
+            upstream.name, upstream.url, upstream.tls, addresses=upstream.addresses, balance=upstream.balance
+        )
         fixed = None if upstream.fixed is None else (upstream.fixed.org, upstream.fixed.app)
         return Route(
             name=upstream.name,
             places=tuple(place(host, path) for host in upstream.hosts or ("",) for path in upstream.paths),
             card=card,
             matches=Matches(card),
-            pool=self._connections(
-                upstream.name, upstream.url, upstream.tls, addresses=upstream.addresses, balance=upstream.balance
-            ),
+            pool=pool,
             identifier=Identifier(
                 upstream=upstream.name,
                 product=card.card.product,
                 directory=lambda: self._watch.image,
                 concurrency=concurrency_for(self.counters, self._parts.limits_of, card.card.product),
                 fixed=fixed if upstream.identity == "fixed" else None,
-                tokens=tokens,
+                tokens=self._token_books.of(upstream, card, pool),
+                asks_for="" if upstream.identity != "lookup" or upstream.lookup is None else upstream.lookup.org,
             ),
             standing=Standing(self.book, card.card.dialect),
+            api_domain=upstream.api_domain,
         )
 
     def _connections(  # the worker's settings and patience are the same for all
@@ -360,6 +362,10 @@ class Worker:
         _log.error("gateway.fault", message=str(error))
         self.fault = error
         self._stop_asked.set()
+
+
+def _led_back_or_not(plane: Plane, client: ClientConnection, head: RequestHead, route: Route) -> Call:
+    return (LedBackCall if route.api_domain else Call)(plane, client, head, route)
 
 
 def boottime() -> int:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from farebox.domain.names import FAREBOX
 from farebox.errors import ConfigInvalidError, DataDirectoryError, NameTakenError, UnknownNameError
 from farebox.quota import sqlite_file
 from farebox.quota.directory_image import (
@@ -340,7 +341,9 @@ def _one(cursor: sqlite3.Cursor, sentence: str) -> None:
 
 
 def _check_id(what: str, text: str) -> None:
-    """Ids stand in headers, addresses and journal entries."""
+    """Ids stand in headers, addresses and journal entries; one name is Farebox's own."""
+    if text == FAREBOX and what != "organisation":
+        raise UnknownNameError(f"{text!r} is what Farebox's own calls are counted under. Choose another id.")
     if not text or len(text) > 200 or not text.isprintable() or any(c.isspace() or c in "/?#" for c in text):  # noqa: PLR2004 - far above real ids
         raise UnknownNameError(
             f"{text!r} cannot be the id of a new {what}: use 1 to 200 characters, none of them blank, '/', '?' or '#'."
