@@ -17,6 +17,7 @@ from farebox.cli import (
     login,
     price,
     serve,
+    status,
     usage,
 )
 
@@ -42,6 +43,7 @@ def build() -> typer.Typer:
     app.command(rich_help_panel=OPERATE)(init.init)
     app.command(rich_help_panel=OPERATE)(check.check)
     app.command(rich_help_panel=OPERATE)(serve.serve)
+    app.command(rich_help_panel=OPERATE)(status.status)
     app.command(rich_help_panel=LOOK)(price.price)
     app.command(rich_help_panel=LOOK)(allowance.allowance)
     app.command(rich_help_panel=LOOK)(usage.usage)
