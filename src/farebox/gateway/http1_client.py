@@ -12,6 +12,7 @@ from typing import Final, Protocol, cast
 
 import httptools
 
+from farebox.gateway.http1_known import KnownHeads
 from farebox.gateway.http1_request import Fields, RequestHead, request_head
 from farebox.gateway.refuse import HeadError, Refusal
 from farebox.gateway.timeouts import TimeoutClass
@@ -83,6 +84,7 @@ class Calls(Protocol):
     pipelined_bytes_max: int
     stream_buffer_bytes: int
     draining: bool
+    known: KnownHeads
 
     def open(self, client: ClientConnection, head: RequestHead) -> ClientCall:
         """The call a request head asks for."""
@@ -107,9 +109,11 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
     __slots__ = (
         "_advancing",
         "_begun",
+        "_between",
         "_calls",
         "_eof",
         "_fields",
+        "_head",
         "_head_done",
         "_input_over",
         "_last",
@@ -139,7 +143,10 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
         self._fields: Fields = []
+        self._head: RequestHead | None = None
         self._head_done = False
+        self._between = True
+        """The parser stands before a request, and no byte of it came."""
         self._progress = False
         self._quiet = 0
         self._piece = 0
@@ -184,10 +191,33 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
             if self._pending_bytes > self._site.pipelined_bytes_max:
                 self._pause_reading(1)
             return
+        alone = self._between and not self._calls
+        if alone and self._open_known(data):
+            return
         self._feed(data)
+        if alone and self._between and len(self._calls) == 1 and not self._input_over and self._head is not None:
+            self._site.known.remember(data, self._head)  # the whole of one request, and nothing else
         self._await_more()
         if not self._advancing:
             self._advance()
+
+    def _open_known(self, data: bytes) -> bool:
+        """Open the call of one whole request whose head came before; False: it is to be parsed."""
+        site = self._site
+        end = data.find(b"\r\n\r\n") + 4
+        head = site.known.find(data[:end], site.target_bytes_max)  # the whole of `data`, nearly always: no copy
+        if head is None or len(data) - end != head.length:
+            return False
+        self._quiet = 0
+        call = site.open(self, head)
+        self._calls.append(call)
+        if head.length:
+            call.body(data[end:])
+        call.body_complete()
+        self._wait_for(None)
+        if not self._advancing:
+            self._advance()
+        return True
 
     def eof_received(self) -> bool:
         """The caller sends no more; answers under way are still wanted (RFC 9112 9.6)."""
@@ -241,6 +271,10 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
 
     # -- the parser (httptools calls these) -------------------------------------------------------------------------
 
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self._between = False
+
     def on_url(self, target: bytes) -> None:
         """A part of the request target."""
         self._target += target
@@ -265,6 +299,7 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
             self._check_bounds()
         parser = self._parser
         head = request_head(parser.get_method(), self._target, parser.get_http_version(), self._fields)
+        self._head = head
         self._parsing = site.open(self, head)
         self._calls.append(self._parsing)
         self._last = not head.keep_alive
@@ -282,6 +317,7 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
     def on_message_complete(self) -> None:
         """A request is whole."""
         self._progress = True
+        self._between = True
         self._head_done = False
         self._target = b""
         self._fields = []

@@ -10,6 +10,7 @@ import structlog
 
 from farebox.config import Address, host_port
 from farebox.gateway.health import Health
+from farebox.gateway.http1_known import KnownAnswers
 from farebox.gateway.http1_upstream import UpstreamCall, UpstreamConnection, UpstreamWaits
 from farebox.gateway.timeouts import TimeoutClass
 from farebox.gateway.tls import UpstreamVerification, connect_problem
@@ -75,6 +76,7 @@ class UpstreamPool:
         self._tls = tls
         self._probe: asyncio.TimerHandle | None = None
         self.waits = waits
+        self.answers = KnownAnswers()
         self.header_bytes_max = header_bytes_max
         self.header_fields_max = header_fields_max
         self.stream_buffer_bytes = stream_buffer_bytes

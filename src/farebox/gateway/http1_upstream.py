@@ -1,4 +1,4 @@
-"""A connection to an upstream: one request out, one answer back, again and again.
+"""A connection to an upstream: one request out, one answer back. Long because its state is one thing.
 
 An answer is believed only if it is framed as strictly as we demand of requests; a connection whose last answer left
 any doubt is closed, never used again.
@@ -13,6 +13,7 @@ import httptools
 
 from farebox.gateway.http1_answer import UNTIL_CLOSE, AnswerHead, AnswerInvalidError, answer_head
 from farebox.gateway.http1_fields import CONTENT_LENGTH, TRANSFER_ENCODING, answer_fields
+from farebox.gateway.http1_known import KnownAnswers
 from farebox.gateway.http1_request import Fields
 from farebox.gateway.timeouts import TimeoutClass
 
@@ -85,6 +86,7 @@ class Owner(Protocol):
         """The patience with upstreams."""
         ...
 
+    answers: KnownAnswers
     header_bytes_max: int
     header_fields_max: int
     stream_buffer_bytes: int
@@ -165,6 +167,8 @@ class UpstreamConnection(asyncio.Protocol):
         if call is None:
             self.close()
             return
+        if not self._bytes_seen and self._known_answer(call, data):
+            return
         failure = "" if self._bytes_seen or data.startswith(_HTTP) else _not_http(data)
         self._bytes_seen = True
         failure = failure or self._parse(data)
@@ -180,6 +184,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self.call is not call:  # given up over what came: this connection is closed
             return
         if self._complete:
+            if head is not None and not self._doubt and not self._interims:
+                self._pool.answers.remember(data, head)
             self._finish()
         elif failure:
             self._fail(MALFORMED, failure)
@@ -188,6 +194,21 @@ class UpstreamConnection(asyncio.Protocol):
                 self._wait_for(self._waits.upstream_body)
             if head is not None:
                 call.answer_waits()
+
+    def _known_answer(self, call: UpstreamCall, data: bytes) -> bool:
+        """Pass on an answer that is whole in one read and whose head came before; False: it is to be parsed."""
+        end = data.find(b"\r\n\r\n") + 4
+        answer = self._pool.answers.find(data[:end])
+        if answer is None or answer.length != len(data) - end or call.is_head or self.write_paused:
+            return False
+        self._bytes_seen = True
+        self._answer = answer
+        call.answer_began(answer)
+        if self.call is call and answer.length:
+            call.answer_data([data[end:]])
+        if self.call is call:
+            self._finish()
+        return True
 
     def eof_received(self) -> bool:
         """The upstream sends no more: the end of an answer framed by it, or a loss."""

@@ -27,6 +27,9 @@ KEY_PREFIX: Final = b"fbx_"
 CALLERS_MAX: Final = 100_000
 """Callers remembered per upstream; beyond, all are looked up afresh."""
 
+NEVER: Final = float("inf")
+"""Keys do not expire: they are revoked, which makes a new image."""
+
 _KEY_OF_OURS: Final = re.compile(rb"(?<![A-Za-z0-9._~+/-])fbx_[^\s;\"']*")
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 _TOKEN_SCHEMES: Final = (b"bearer ", b"zoho-oauthtoken ")
@@ -107,26 +110,43 @@ class Identifier:
         if image is not self._image or len(self._callers) >= CALLERS_MAX:
             self._image = image
             self._callers.clear()
+        known, tokens = head.known, self._tokens
+        if known is not None and known.identifier is self and known.image is image and known.caller is not None:
+            if tokens is None:
+                return known.caller
+            if tokens.now() < known.until:
+                tokens.hits += 1
+                return known.caller
         keys, token = _credentials(head, keys_only=self._tokens is None and self._fixed is None)
-        if self._tokens is not None and token is not None:
-            return self._by_token(image, keys, token, self._tokens)
+        if tokens is not None and token is not None:
+            return self._by_token(head, image, keys, token, tokens)
         if len(keys) == 1 and self._fixed is None:  # nearly every call of a key upstream: one digest, one look-up
             digest = sha256(keys[0]).digest()
-            known = self._callers.get(digest)
-            if known is None or token is not None:
-                known = self._by_keys(image, keys, None, replaces=token is None)
-                if isinstance(known, Caller) and token is None:
-                    self._callers[digest] = known
-            return known
+            who = self._callers.get(digest)
+            if who is None or token is not None:
+                who = self._by_keys(image, keys, None, replaces=token is None)
+                if isinstance(who, Caller) and token is None:
+                    self._callers[digest] = who
+            if tokens is None and token is None:
+                self._remember(head, who, image, until=NEVER)
+            return who
         return self._by_keys(image, keys, None, replaces=token is None)
 
+    def _remember(self, head: RequestHead, who: Identified, image: DirectoryImage, *, until: float) -> None:
+        """The same credentials again are the same caller, by this image and until then; refusals are looked up anew."""
+        known = head.known
+        if known is not None and isinstance(who, Caller):
+            known.caller, known.identifier, known.image, known.until = who, self, image, until
+
     def _by_token(
-        self, image: DirectoryImage, keys: list[bytes], token: bytes, tokens: TokenBook
+        self, head: RequestHead, image: DirectoryImage, keys: list[bytes], token: bytes, tokens: TokenBook
     ) -> Identified | asyncio.Future[Identified]:
         digest = sha256(token).digest()
         claims = tokens.known(digest)
         if claims is not None:
-            return self._by_claims(image, keys, claims)
+            who = self._by_claims(image, keys, claims)
+            self._remember(head, who, image, until=tokens.believed_until(digest))
+            return who
         if self._asks_for and (refusal := self._standing(image, self._asks_for, "")) is not None:
             return refusal
         identified: asyncio.Future[Identified] = asyncio.get_running_loop().create_future()
@@ -248,7 +268,7 @@ def _credentials(head: RequestHead, *, keys_only: bool) -> tuple[list[bytes], by
         if key is not None or keys_only:
             keys.append(key or head.api_key.strip())
         else:  # the upstream's own
-            head.lines += (b"X-Api-Key", b": ", head.api_key, b"\r\n")
+            head.lines = [*head.lines, b"X-Api-Key", b": ", head.api_key, b"\r\n"]
     return keys, token
 
 

@@ -131,7 +131,7 @@ class Call(Exchange):
         if head.authorization is not None and key_of_ours(head.authorization) is not None:
             head.authorization = None
         if head.api_key is not None and key_of_ours(head.api_key) is None:
-            head.lines += (b"X-Api-Key", b": ", head.api_key, b"\r\n")
+            head.lines = [*head.lines, b"X-Api-Key", b": ", head.api_key, b"\r\n"]
         self.forward(self.route.pool)
 
     def _told_who(self, who: asyncio.Future[Caller | Refusal]) -> None:
@@ -146,7 +146,7 @@ class Call(Exchange):
         self.caller = who
         head = self.head
         if head.function or head.task or head.baggage:
-            self.function, self.task = function_and_task(head)
+            self.function, self.task = _names(head)
         match = self.match
         assert match is not None
         if match.operation.kind is Kind.FREE:
@@ -321,6 +321,10 @@ class Call(Exchange):
         if self.body_reserved:
             self.plane.unreserve_body(self.body_reserved)
             self.body_reserved = 0
+
+    def sent_as(self) -> tuple[object, ...]:
+        """Who calls, from where, and where to."""
+        return (self.caller, self.pool, self.plane.proxies.constant(self.client))
 
     def own_request_fields(self) -> list[bytes]:
         """Forwarding fields, and the credential that takes the place of a key of ours."""
@@ -654,6 +658,16 @@ class Call(Exchange):
         if answer.status == 304:  # noqa: PLR2004 - RFC 9110 15.4.5
             return 3
         return 2 if self.head.conditional else int(answer.validator)
+
+
+def _names(head: RequestHead) -> tuple[str, str]:
+    """Function and task, found out once for a head that comes again."""
+    known = head.known
+    if known is None:
+        return function_and_task(head)
+    if known.names is None:
+        known.names = function_and_task(head)
+    return known.names
 
 
 def _ceiling(quote: pricing.Quote) -> pricing.Charge:

@@ -17,6 +17,7 @@ from farebox.domain.routing import Place, Router
 from farebox.errors import JournalError
 from farebox.gateway.date import DateLine
 from farebox.gateway.http1_client import ClientCall, ClientConnection
+from farebox.gateway.http1_known import KnownHeads
 from farebox.gateway.http1_request import RequestHead
 from farebox.gateway.identify import Caller, Identifier
 from farebox.gateway.local import HEALTH_PATH, LocalAnswer, unreadable
@@ -128,6 +129,8 @@ class Plane:
         self.pipelined_bytes_max = config.pipelined_bytes_max
         self.stream_buffer_bytes = config.stream_buffer_bytes
         self.draining = False
+        self.known = KnownHeads(loop.time)
+        waits.timeouts.every_tick(self.known.forget_old)
         self.date = DateLine()
         self.proxies = TrustedProxies(config.trusted_proxies)
         self.counters: dict[str, int] = {}

@@ -44,6 +44,17 @@ class TrustedProxies:
                 return client
         return client
 
+    def constant(self, client: ClientConnection) -> bytes:
+        """The forwarding fields of all that comes on a connection, up to the host; made once."""
+        constant = client.forwarded_lines
+        if constant is None:
+            constant = client.forwarded_lines = (
+                b"X-Forwarded-For: "
+                + client.peer.encode("ascii")
+                + b"\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: "
+            )
+        return constant
+
     def lines(self, client: ClientConnection, head: RequestHead) -> list[bytes]:
         """The forwarding fields an upstream gets."""
         if head.forwarded_for and self.trusts(client.peer):
@@ -55,13 +66,7 @@ class TrustedProxies:
             if b"x-forwarded-host" not in said:
                 lines += (b"X-Forwarded-Host: ", head.host, b"\r\n")
             return lines
-        constant = client.forwarded_lines
-        if constant is None:
-            constant = client.forwarded_lines = (
-                b"X-Forwarded-For: "
-                + client.peer.encode("ascii")
-                + b"\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: "
-            )
+        constant = self.constant(client)
         return [constant, head.host, b"\r\n"]
 
 

@@ -100,6 +100,15 @@ class TokenBook:
         self.hits += 1
         return entry[1]
 
+    def now(self) -> float:
+        """The clock that tokens expire by, in seconds."""
+        return self._loop.time()
+
+    def believed_until(self, digest: bytes) -> float:
+        """When the token with that SHA-256 is to be asked about again; 0 when it is not known."""
+        entry = self._known.get(digest)
+        return 0.0 if entry is None else entry[0]
+
     def ask(self, token: bytes, digest: bytes) -> asyncio.Future[Told]:
         """Ask about a token; everybody who asks meanwhile gets the same answer."""
         future: asyncio.Future[Told] = self._loop.create_future()

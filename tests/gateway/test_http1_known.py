@@ -1,0 +1,214 @@
+"""A head that came before is taken as it was: never anything else, never longer than its credential counts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httptools
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farebox.config import HttpUrl, Introspection
+from farebox.gateway.http1_answer import answer_head
+from farebox.gateway.http1_known import HEADS_MAX, KEPT_SECONDS, KnownAnswers, KnownHeads
+from farebox.gateway.http1_request import RequestHead, request_head
+from farebox.gateway.refuse import HeadError
+from farebox.testing.upstream import Behaviour, StubUpstream
+
+from .conftest import GatewayMaker, until
+
+ACTIVE_THEN_NOT = ({"active": True, "org": "acme"}, {"active": False})
+TARGET_MAX = 16 * 1024
+REST = b"HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer t\r\nAccept: */*\r\nConnection: keep-alive\r\n\r\n"
+SAME = [name for name in RequestHead.__slots__ if name != "known"]
+
+
+class Parsed:
+    """A request as the parser and `request_head` read it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.target = b""
+        self.head: RequestHead | None = None
+        self.body = b""
+        self.parser = httptools.HttpRequestParser(self)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # the head is read; the field is not followed
+        except httptools.HttpParserError:
+            self.head = None
+
+    def on_url(self, target: bytes) -> None:
+        self.target += target
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+
+    def on_body(self, data: bytes) -> None:
+        self.body += data
+
+    def on_headers_complete(self) -> None:
+        try:
+            self.head = request_head(self.parser.get_method(), self.target, self.parser.get_http_version(), self.fields)
+        except HeadError:
+            self.head = None
+
+
+def said(head: RequestHead) -> dict[str, Any]:
+    return {name: getattr(head, name) for name in SAME}
+
+
+def knowing(*requests: bytes, now: list[float] | None = None) -> KnownHeads:
+    clock = now or [0.0]
+    known = KnownHeads(lambda: clock[0])
+    for request in requests:
+        head = Parsed(request).head
+        assert head is not None
+        known.remember(request, head)
+    return known
+
+
+def found(known: KnownHeads, request: bytes) -> RequestHead | None:
+    return known.find(request[: request.find(b"\r\n\r\n") + 4], TARGET_MAX)
+
+
+@given(st.binary(max_size=40), st.sampled_from([b"", b"/", b"/crm/v8/", b"http://gateway/", b"/a?q="]))
+def test_whatever_the_target_a_known_head_says_what_parsing_it_says_or_leaves_it_to_the_parser(
+    wild: bytes, start: bytes
+) -> None:
+    known = knowing(b"GET / " + REST)
+    request = b"GET " + start + wild + b" " + REST
+    head = found(known, request)
+    if head is not None:
+        parsed = Parsed(request).head
+        assert parsed is not None
+        assert said(head) == said(parsed)
+
+
+@pytest.mark.parametrize("target", [b"/crm/v8/Leads/1", b"/crm/v8/%4Ceads?page=2", b"/x?a=/../&b=%2F", b"/a;b=1"])
+def test_plain_targets_are_known_without_the_parser(target: bytes) -> None:
+    request = b"GET " + target + b" " + REST
+    head = found(knowing(b"GET /other " + REST), request)
+    parsed = Parsed(request).head
+    assert head is not None
+    assert parsed is not None
+    assert said(head) == said(parsed)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [b"", b"*", b"a", b"http://gateway/", b"/a#b", b"/a\tb", b"/a\xff", b"/../a", b"//a", b"/%zz", b"/%2f", b"/a\\b"],
+)
+def test_a_target_that_is_not_plain_is_left_to_the_parser(target: bytes) -> None:
+    assert found(knowing(b"GET / " + REST), b"GET " + target + b" " + REST) is None
+
+
+def test_another_method_version_or_byte_is_another_head() -> None:
+    known = knowing(b"GET / " + REST)
+    for request in (
+        b"POST / " + REST,
+        b"get / " + REST,
+        b"GET  / " + REST,
+        b"GET / " + REST.replace(b"1.1", b"1.0"),
+        b"GET / " + REST.replace(b"Bearer t", b"Bearer u"),
+        b"GET / " + REST.replace(b"Host", b"host"),
+        b"\r\nGET / " + REST,
+        b"GET / x " + REST,
+    ):
+        assert found(known, request) is None, request
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET / HTTP/1.0\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nab",
+        b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 5_000 + b"\r\n\r\n",
+        b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+def test_what_means_more_than_its_bytes_is_not_remembered(request_: bytes) -> None:
+    head = Parsed(request_).head or request_head(b"GET", b"/", "1.1", [(b"Host", b"x")])
+    known = KnownHeads(lambda: 0.0)
+    known.remember(request_, head)
+    assert found(known, request_) is None
+
+
+def test_a_head_that_does_not_come_again_is_forgotten_and_one_that_does_stays() -> None:
+    now = [0.0]
+    rest, other = REST, REST.replace(b"Bearer t", b"Bearer u")
+    known = knowing(b"GET / " + rest, b"GET / " + other, now=now)
+    for _ in range(3):
+        now[0] += KEPT_SECONDS
+        known.forget_old()
+        assert found(known, b"GET / " + rest) is not None
+    assert found(known, b"GET / " + other) is None
+
+
+def test_however_many_heads_come_a_bounded_number_is_kept() -> None:
+    known = KnownHeads(lambda: 0.0)
+    for number in range(3 * HEADS_MAX):
+        request = b"GET / HTTP/1.1\r\nHost: x\r\nA: %d\r\n\r\n" % number
+        head = request_head(b"GET", b"/", "1.1", [(b"Host", b"x"), (b"A", b"%d" % number)])
+        known.remember(request, head)
+    kept = sum(len(heads) for each in (known._known, known._before) for heads in each.values())
+    assert kept <= 2 * (HEADS_MAX + 1)
+
+
+def test_an_answer_is_known_only_with_the_length_it_was_accepted_with() -> None:
+    fields = [(b"Content-Length", b"2")]
+    answer = answer_head(200, "1.1", fields, to_head=False)
+    data = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"
+    known = KnownAnswers()
+    known.remember(data + b"c", answer)
+    assert known.find(data[:-2]) is None
+    known.remember(data, answer)
+    assert known.find(data[:-2]) is answer
+
+
+def test_a_repeated_call_is_forwarded_recorded_and_answered_like_the_first(
+    make_gateway: GatewayMaker, upstream: StubUpstream
+) -> None:
+    gateway = make_gateway(card="zoho-crm")
+    caller = gateway.caller()
+    body = json.dumps({"data": [{"Last_Name": "Ward"}] * 20}).encode()
+    answers = [caller.ask("POST", "/crm/v8/Leads", body=body) for _ in range(4)]
+    answers += [caller.ask("GET", f"/crm/v8/Leads/{number % 3}") for number in range(6)]
+    assert {answer.status for answer in answers} == {200}
+    posts, gets = upstream.requests[:4], upstream.requests[4:]
+    assert {(each.head, each.body) for each in posts} == {(posts[0].head, body)}
+    assert [each.target for each in gets] == [f"/crm/v8/Leads/{number % 3}" for number in range(6)]
+    assert len({each.head.partition(b"\r\n")[2] for each in gets}) == 1
+    until(lambda: len(gateway.entries()) == len(answers))
+    entries = gateway.entries()
+    assert {(entry.credits, entry.bytes_in, str(entry.quantities)) for entry in entries[:4]} == {
+        (2_000, len(body), "{'records': 20}")
+    }
+    assert len({entry.target_hash for entry in entries[4:]}) == 3
+
+
+def test_a_token_counts_no_longer_than_it_was_vouched_for_however_often_its_head_comes_again(
+    make_gateway: GatewayMaker, upstream: StubUpstream
+) -> None:
+    with StubUpstream() as server:
+        vouched, gone = (Behaviour(body=json.dumps(said).encode()) for said in ACTIVE_THEN_NOT)
+        server.answer("/oauth/introspect", vouched, gone)
+        asked = Introspection(url=HttpUrl(f"{server.url}/oauth/introspect"))
+        gateway = make_gateway(
+            card="zoho-crm", identity="introspection", introspection=asked, start=False, token_cache_seconds=1.0
+        )
+        gateway.org("acme", plan="standard")
+        gateway.start()
+        caller = gateway.caller()
+        token = {"Authorization": "Zoho-oauthtoken t"}
+        assert [caller.ask(fields=token).status for _ in range(5)] == [200] * 5
+        assert len(server.requests) == 1
+        until(lambda: caller.ask(fields=token).status == 401)
+        assert len(server.requests) == 2
+        assert upstream.requests
