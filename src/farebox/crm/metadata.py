@@ -39,7 +39,7 @@ def list_fields(call: Call) -> Answer:
     module = _module_param(call)
     if call.choice("type", ("all", "unused", "used"), default="all") == "unused":
         return Answer(status=204)
-    return Answer(status=200, payload={"fields": [_field(call, module, each) for each in module.fields]})
+    return Answer(status=200, payload={"fields": [show_field(call, module, each) for each in module.fields]})
 
 
 def get_field(call: Call, *, field_id: int) -> Answer:
@@ -47,7 +47,7 @@ def get_field(call: Call, *, field_id: int) -> Answer:
     module = _module_param(call)
     for each in module.fields:
         if call.organisation.field_id(module, each.api_name) == field_id:
-            return Answer(status=200, payload={"fields": [_field(call, module, each)]})
+            return Answer(status=200, payload={"fields": [show_field(call, module, each)]})
     raise invalid_path_id(2)
 
 
@@ -122,7 +122,7 @@ def _module(call: Call, module: Module, admin: User) -> Shown:
     }
 
 
-def _field(call: Call, module: Module, each: Field) -> Shown:
+def show_field(call: Call, module: Module, each: Field) -> Shown:
     """A field as settings/fields shows it; long because the original's answer has so many keys."""
     organisation = call.organisation
     writable = not each.read_only

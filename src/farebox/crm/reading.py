@@ -36,13 +36,14 @@ class Query:
     by_token: bool
     sort_by: str
     descending: bool
+    converted: str
     modified_since: int | None
 
 
 def get_one(call: Call, module: Module, *, record_id: int) -> Answer:
     """`GET /{module}/{id}`: every field, or those of `fields`; 304 when not modified since the header's time."""
     since = call.instant_header("if-modified-since")
-    given = _fields(call)
+    given = read_fields(call)
     with call.store.reading() as db:
         row = db.execute(
             f"SELECT {COLUMNS} FROM record WHERE id = ? AND zgid = ? AND module = ?",  # noqa: S608 (constant)
@@ -70,13 +71,13 @@ def list_records(call: Call, module: Module) -> Answer:
 
 
 def _parse(call: Call, module: Module) -> Query:
-    fields = _fields(call)
+    fields = read_fields(call)
     if fields is None and (call.organisation.product, call.version) not in FIELDS_OPTIONAL:
         raise param_missing("fields")
     per_page = call.integer("per_page", default=PER_PAGE_MAX, minimum=1, maximum=PER_PAGE_MAX)
     sort_by = call.choice("sort_by", tuple(SORT_COLUMNS), default="id")
     descending = call.choice("sort_order", ("asc", "desc"), default="desc") == "desc"
-    call.choice("converted", ("true", "false", "both"), default="false")
+    converted = call.choice("converted", ("true", "false", "both"), default="false")
     if "cvid" in call.params:
         if "sort_by" in call.params:
             raise ambiguous_params("cvid", "sort_by")
@@ -90,11 +91,13 @@ def _parse(call: Call, module: Module) -> Query:
         by_token=by_token,
         sort_by=sort_by,
         descending=descending,
+        converted=converted,
         modified_since=call.instant_header("if-modified-since"),
     )
 
 
-def _fields(call: Call) -> tuple[str, ...] | None:
+def read_fields(call: Call) -> tuple[str, ...] | None:
+    """The API names that `fields` lists; None when it is absent or empty. Raises LIMIT_EXCEEDED."""
     given = call.params.get("fields")
     if given is None or not given.strip():
         return None
@@ -140,6 +143,8 @@ def _where(call: Call, module: Module, query: Query) -> tuple[list[str], list[An
     if query.ids is not None:
         conditions.append(f"id IN ({', '.join('?' * len(query.ids))})")
         values.extend(query.ids)
+    if query.converted != "both":
+        conditions.append(f"converted = {int(query.converted == 'true')}")
     if query.modified_since is not None:
         conditions.append("modified > ?")
         values.append(query.modified_since)

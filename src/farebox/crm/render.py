@@ -13,7 +13,7 @@ from farebox.crm.schema import ANY_MODULE, DataType, Field, Module
 RICH_TEXT_IN_LISTS_MAX = 500
 """Long texts are cut to this many characters in lists (Zoho CRM v7 get-records)."""
 
-COLUMNS = "id, module, name, owner, created_by, modified_by, created, modified, body"
+COLUMNS = "id, module, name, owner, created_by, modified_by, created, modified, body, tags"
 
 SYSTEM_KEYS: dict[str, Any] = {
     "$approval_state": "approved",
