@@ -2,8 +2,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 
-.PHONY: demo test soak-crash check bench setup format requirements clean help soak-hour
-.PHONY: demo test soak soak-crash check bench setup format requirements clean help
+.PHONY: demo test soak soak-crash check bench setup format requirements clean soak-hour help
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
