@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 
 from farebox import cards
 from farebox.console.app import create_app
@@ -84,6 +85,7 @@ class World:
         self.logins.make_login("ops", org=OPERATOR, password=PASSWORD)
         self._sequence = 0
         self._incarnations = 0
+        self.app: FastAPI | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self.url = ""
@@ -224,6 +226,7 @@ class World:
             session_hours=12,
             local_token=self.local_token,
         )
+        self.app = app
         config = uvicorn.Config(
             app, host="127.0.0.1", port=port, log_level="warning", proxy_headers=False, timeout_graceful_shutdown=2
         )

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 import anyio.to_thread
-from fastapi import FastAPI
-from starlette.responses import Response
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 import farebox
@@ -18,7 +18,7 @@ from farebox.console.answers import Answers
 from farebox.console.api import routes as api
 from farebox.console.auth import Logins
 from farebox.console.cookies import Cookies
-from farebox.console.doors import Doors
+from farebox.console.doors import Doors, Role, every_route, role_of
 from farebox.console.orgs import CardOf, Orgs, QuotaView
 from farebox.console.pages import doors as door_pages
 from farebox.console.pages import setup as setup_pages
@@ -70,7 +70,7 @@ def create_app(
         title="Farebox console",
         version=farebox.__version__,
         description="What each organisation may spend and what it spent. Amounts are integers of millicredits.",
-        openapi_url="/api/v1/openapi.json",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         lifespan=_lifespan,
@@ -79,16 +79,35 @@ def create_app(
     app.include_router(api.router(parts))
     app.include_router(setup_pages.router(parts, live))
     app.include_router(door_pages.router(parts))
-    app.get("/healthz", include_in_schema=False)(_healthy)
+    app.include_router(_for_anybody(app, parts))
     with resources.as_file(resources.files("farebox.console") / "static") as folder:
         app.mount("/static", _Static(directory=Path(folder)))
     Answers(parts.templates).give_to(app)
     app.add_middleware(Shield, secure=secure)
+    for route in every_route(app.routes):
+        role_of(route)  # refuses to start with a route that has none
     return app
+
+
+def _for_anybody(app: FastAPI, parts: Parts) -> APIRouter:
+    """What is the same for all, and says nothing of an organisation."""
+    routes = APIRouter(include_in_schema=False, dependencies=[Depends(parts.doors.anybody)])
+
+    @routes.get("/healthz")
+    def healthy() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @routes.get("/api/v1/openapi.json")
+    def description() -> JSONResponse:
+        return JSONResponse(app.openapi())
+
+    return routes
 
 
 class _Static(StaticFiles):
     """Files of the package: asked for again each time, answered with 304 while unchanged."""
+
+    role = Role.ANYBODY
 
     def file_response(self, *args: object, **kwargs: object) -> Response:
         response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]  # passed through as they came
@@ -101,7 +120,3 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS_MAX
     yield
     app.state.live.stop()
-
-
-def _healthy() -> dict[str, str]:
-    return {"status": "ok"}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 
 from farebox.console.api import models
+from farebox.console.doors import login_of
 from farebox.console.parts import Parts
 from farebox.console.places import Place, place_of, visible_orgs
 from farebox.console.readings import Reading
@@ -26,10 +27,10 @@ Pool = Annotated[str | None, Query(description="a pool of the product; its first
 
 def router(parts: Parts) -> APIRouter:
     """The routes of the JSON API."""
-    routes = APIRouter(prefix="/api/v1", responses=PROBLEMS)
+    routes = APIRouter(prefix="/api/v1", responses=PROBLEMS, dependencies=[Depends(parts.doors.program)])
 
     def placed(request: Request, org: str, product: str, pool: str | None) -> Place:
-        return place_of(parts.orgs, parts.doors.program(request), org=org, product=product, pool=pool)
+        return place_of(parts.orgs, login_of(request), org=org, product=product, pool=pool)
 
     @routes.get("/organisations")
     def organisations(request: Request) -> list[models.Organisation]:
@@ -44,7 +45,7 @@ def router(parts: Parts) -> APIRouter:
                     for each, pool in org.accounts()
                 ],
             )
-            for org in visible_orgs(parts.orgs, parts.doors.program(request))
+            for org in visible_orgs(parts.orgs, login_of(request))
         ]
 
     @routes.get("/organisations/{org}/{product}/allowance")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Depends, Form, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from farebox.console.auth import PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, Login
@@ -19,7 +19,7 @@ Text = Annotated[str, Form(max_length=1_000)]
 
 def router(parts: Parts) -> APIRouter:
     """The routes of signing in and out."""
-    routes = APIRouter(include_in_schema=False)
+    routes = APIRouter(include_in_schema=False, dependencies=[Depends(parts.doors.anybody)])
     pages = _DoorPages(parts)
     routes.get("/sign-in")(pages.sign_in_page)
     routes.post("/sign-in")(pages.sign_in)

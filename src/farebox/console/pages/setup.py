@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, StreamingResponse
 
 from farebox.console.auth import Login
-from farebox.console.doors import NotSignedInError
+from farebox.console.doors import NotSignedInError, login_of
 from farebox.console.live import Live
 from farebox.console.pages.dashboard import DASHBOARD, SPOKEN, SPOKEN_SECONDS
 from farebox.console.parts import Parts
@@ -39,10 +39,10 @@ MARK_NAMES: Final = {"off": "official", "3rd": "third party", "obs": "measured",
 
 def router(parts: Parts, live: Live) -> APIRouter:
     """The routes of the setup pages."""
-    routes = APIRouter(include_in_schema=False)
+    routes = APIRouter(include_in_schema=False, dependencies=[Depends(parts.doors.person)])
 
     def placed(request: Request) -> tuple[Login, Place]:
-        login = parts.doors.person(request)
+        login = login_of(request)
         query = request.query_params
         return login, place_of(
             parts.orgs, login, org=query.get("org"), product=query.get("product"), pool=query.get("pool")
@@ -50,7 +50,7 @@ def router(parts: Parts, live: Live) -> APIRouter:
 
     @routes.get("/")
     def home(request: Request) -> RedirectResponse:
-        place = _most_pressing(parts, parts.doors.person(request))
+        place = _most_pressing(parts, login_of(request))
         return RedirectResponse(f"{DASHBOARD}?{place.query}", status_code=303)
 
     @routes.get(DASHBOARD)
