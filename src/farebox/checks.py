@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from farebox import cards, config
 from farebox.domain.cards import RateCard
 from farebox.errors import CardInvalidError, ConfigInvalidError, FareboxError, TlsFilesError, UnknownNameError
+from farebox.gateway.certificates import Certificates
 from farebox.gateway.tls import UpstreamVerification, connect_problem, upstream_verification
 from farebox.quota.directory import FILE_NAME as DIRECTORY_FILE
 from farebox.quota.directory import Directory
@@ -46,6 +47,7 @@ def everything(path: Path) -> list[Finding]:
         found.extend(_card(name, known))
     found.extend(_data(settings.data))
     found.extend(_directory(settings, known))
+    found.extend(_certificate(settings.gateway))
     found.append(_address("gateway", settings.gateway.listen))
     found.append(_address("console", settings.console.listen))
     found.extend(finding for upstream in settings.upstream for finding in _upstream(upstream))
@@ -120,6 +122,16 @@ def _address(name: str, address: str) -> Finding:
             advice = f"stop what uses it, or set {name}.listen to another address"
             return Finding("error", name, f"cannot listen on {address}: {error.strerror}; {advice}")
     return Finding("ok", name, f"can listen on {address}")
+
+
+def _certificate(settings: config.GatewayConfig) -> Iterator[Finding]:
+    if settings.tls_certificate:
+        try:
+            Certificates(settings.tls_certificate, settings.tls_key)
+        except TlsFilesError as error:
+            yield Finding("error", "gateway", str(error))
+        else:
+            yield Finding("ok", "gateway", f"certificate {settings.tls_certificate} and its key belong together")
 
 
 def _upstream(upstream: config.Upstream) -> Iterator[Finding]:

@@ -68,7 +68,9 @@ class GatewayConfig:
     header_bytes_max: int = _setting(64 * KIB, "bytes of one request or answer head", low=1 * KIB, high=1 * MIB)
     target_bytes_max: int = _setting(16 * KIB, "bytes of one request target (path and query)", low=256)
     header_fields_max: int = _setting(128, "fields in one head", low=8, high=10_000)
-    header_seconds: float = _setting(10.0, "from the first byte of a request to the end of its head", low=0.1)
+    header_seconds: float = _setting(
+        10.0, "from the first byte of a request to the end of its head; for a TLS handshake as well", low=0.1
+    )
     body_idle_seconds: float = _setting(60.0, "silence inside a body, either way", low=0.1)
     connect_seconds: float = _setting(5.0, "to reach the upstream", low=0.05)
     upstream_down_seconds: float = _setting(
@@ -278,12 +280,18 @@ def host_port(address: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
 
 
-def url_of(address: str, *, port: int | None = None) -> str:
+def url_of(address: str, *, port: int | None = None, tls: bool = False) -> str:
     """How people on this machine type an Address: a wildcard becomes loopback. `port`: the one taken, when it was 0."""
     host, configured = host_port(address)
     host = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
     port = configured if port is None else port
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def gateway_url(settings: GatewayConfig) -> str:
+    """How people on this machine type the gateway's address."""
+    return url_of(settings.listen, tls=bool(settings.tls_certificate))
 
 
 def _with_environment(table: dict[str, Any], environment: Mapping[str, str], problems: list[str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -100,9 +101,11 @@ class _Reading:
 class Caller:
     """A connection to the gateway that says exactly the bytes it is told."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    def __init__(self, address: tuple[str, int], *, tls: ssl.SSLContext | None = None, name: str = "") -> None:
         self.socket = socket.create_connection(address, timeout=DEADLINE_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=name, suppress_ragged_eofs=False)
 
     def say(self, *data: bytes | str) -> Caller:
         for part in data:
@@ -241,8 +244,8 @@ class Gateway:
         host, _, port = self.worker.address.rpartition(":")
         return host, int(port)
 
-    def caller(self) -> Caller:
-        caller = Caller(self.address)
+    def caller(self, *, tls: ssl.SSLContext | None = None, name: str = "") -> Caller:
+        caller = Caller(self.address, tls=tls, name=name)
         self._callers.append(caller)
         return caller
 

@@ -14,7 +14,7 @@ from farebox import config
 from farebox.app import JOURNAL_FOLDER, LOGINS_FILE, QUOTA_FILE, USAGE_FILE
 from farebox.app.cards import card_loader
 from farebox.app.console_figures import console_figures
-from farebox.config import host_port, url_of
+from farebox.config import gateway_url, host_port, url_of
 from farebox.console.app import create_app
 from farebox.console.auth import Logins
 from farebox.console.directory import DirectoryOrgs
@@ -64,7 +64,7 @@ def serve_console(settings: config.Config) -> None:
             clock=now,
             logins=logins,
             signing_keys=signing_keys(settings.data),
-            gateway_url=url_of(settings.gateway.listen),
+            gateway_url=gateway_url(settings.gateway),
             public_url=url,
             session_hours=settings.console.session_hours,
             local_token=write_local_access(

@@ -40,7 +40,7 @@ def _say_where(settings: config.Config) -> None:
     """For the person who started it. What happens from now on is in the log lines of the processes."""
     upstreams = ", ".join(f"{upstream.name} ({upstream.url}, card {upstream.card})" for upstream in settings.upstream)
     print(
-        f"farebox: callers reach the gateway at {config.url_of(settings.gateway.listen)}, in front of {upstreams}\n"
+        f"farebox: callers reach the gateway at {config.gateway_url(settings.gateway)}, in front of {upstreams}\n"
         f"farebox: people reach the console at {settings.console.public_url or config.url_of(settings.console.listen)}"
         " (first sign-in: farebox login add LOGIN --operator)",
         file=sys.stderr,

@@ -223,7 +223,8 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
         """The caller sends no more; answers under way are still wanted (RFC 9112 9.6)."""
         self._eof = True
         self._input_over = True
-        return bool(self._calls) and self._parsing is None and self._calls[0].client_ended()
+        waits = bool(self._calls) and self._parsing is None and self._calls[0].client_ended()
+        return waits and self._half_closes()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The connection is over."""
@@ -443,6 +444,10 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
 
     # -- for calls --------------------------------------------------------------------------------------------------
 
+    def is_secure(self) -> bool:
+        """Whether the caller speaks TLS."""
+        return self.transport is not None and self.transport.get_extra_info("sslcontext") is not None
+
     def pause_body(self) -> None:
         """Read no more of the body for now."""
         self._pause_reading(2)
@@ -537,9 +542,15 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
             return
         self._read_pauses = 1 if self._read_pauses else 0
         self._resume_reading(1)
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        if not self._half_closes():  # TLS ends both ways, and reads on for a moment by itself
+            self.transport.close()
+            return
+        self.transport.write_eof()
         self._wait_for(self._waits.client_linger)
+
+    def _half_closes(self) -> bool:
+        """Whether one way can end without the other: over TLS it cannot."""
+        return self.transport is not None and self.transport.can_write_eof()
 
     def _linger(self, size: int) -> None:
         if self._lingered >= 0:

@@ -51,7 +51,9 @@ class TrustedProxies:
             constant = client.forwarded_lines = (
                 b"X-Forwarded-For: "
                 + client.peer.encode("ascii")
-                + b"\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: "
+                + b"\r\nX-Forwarded-Proto: "
+                + (b"https" if client.is_secure() else b"http")
+                + b"\r\nX-Forwarded-Host: "
             )
         return constant
 

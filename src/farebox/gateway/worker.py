@@ -22,12 +22,13 @@ from typing import Final, Protocol
 import structlog
 import uvloop
 
-from farebox.config import Address, Config, Upstream, UpstreamTls
+from farebox.config import Address, Config, GatewayConfig, Upstream, UpstreamTls
 from farebox.domain.cards import CompiledCard
 from farebox.domain.identity import Account
 from farebox.domain.instants import MICROSECONDS
 from farebox.domain.routing import place
 from farebox.errors import DataDirectoryError, QuotaUnavailableError
+from farebox.gateway.certificates import Certificates
 from farebox.gateway.concurrency import CounterPage, Counters, LimitsOf, concurrency_for
 from farebox.gateway.figures import LoopLag, Sources, read_in_loop
 from farebox.gateway.http1_client import ClientConnection
@@ -39,9 +40,10 @@ from farebox.gateway.listening import BACKLOG, listen
 from farebox.gateway.meter import Call
 from farebox.gateway.plane import JOURNAL_FILLING, Matches, Plane, Route
 from farebox.gateway.standing import Standing
+from farebox.gateway.tls import upstream_verification
 from farebox.gateway.token_books import TokenBooks
 from farebox.gateway.upstream import IN_ORDER, Balance, Servers, connections
-from farebox.gateway.waits import Waits
+from farebox.gateway.waits import LINGER_SECONDS, Waits
 from farebox.journal.position import Position
 from farebox.journal.records import Entry
 from farebox.journal.writer import JournalWriter
@@ -150,9 +152,20 @@ class Worker:
         self._pools: list[UpstreamPool | Servers] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._accounts: dict[tuple[str, str, str], Account] = {}
+        self._certificates = self._tls_files()
         host, port = listener.getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         """Where it listens, with the port it got."""
+
+    def _tls_files(self) -> Certificates | None:
+        """Every certificate file can be used, or TlsFilesError: found out before anything is opened."""
+        config = self._parts.config
+        for upstream in config.upstream:
+            for asked in (upstream, upstream.introspection, upstream.lookup):
+                if asked is not None and asked.tls is not None:
+                    upstream_verification(asked.tls, host="")
+        settings = config.gateway
+        return Certificates(settings.tls_certificate, settings.tls_key) if settings.tls_certificate else None
 
     async def start(self) -> None:
         """Open the journal, find the quota store, take over what dead gateways left, and accept."""
@@ -207,10 +220,24 @@ class Worker:
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
-        self._server = await loop.create_server(
-            lambda: ClientConnection(self.plane), sock=self._listener, backlog=BACKLOG
-        )
+        self._server = await self._accept(settings)
         _log.info("gateway.listening", address=self.address, incarnation=incarnation)
+
+    async def _accept(self, settings: GatewayConfig) -> asyncio.Server:
+        certificates = self._certificates
+        if certificates is None:
+            return await self._loop.create_server(
+                lambda: ClientConnection(self.plane), sock=self._listener, backlog=BACKLOG
+            )
+        self.waits.timeouts.every_tick(lambda: certificates.look_if_due(self._loop.time()))
+        return await self._loop.create_server(
+            lambda: ClientConnection(self.plane),
+            sock=self._listener,
+            backlog=BACKLOG,
+            ssl=certificates.context,
+            ssl_handshake_timeout=settings.header_seconds,
+            ssl_shutdown_timeout=LINGER_SECONDS,
+        )
 
     def _sources(self) -> Sources:
         """What metrics are read from."""

@@ -1,0 +1,240 @@
+"""Callers that speak TLS: one certificate after the other without a call lost, and nobody holds a handshake open."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from farebox.config import load
+from farebox.errors import ConfigInvalidError, TlsFilesError
+from farebox.gateway import certificates
+from farebox.gateway.certificates import Certificates
+from farebox.testing.upstream import Behaviour, StubUpstream
+
+from .certificates import Authority
+from .conftest import Gateway, GatewayMaker, until
+
+NAME = "gateway.example.com"
+MIB = 1024 * 1024
+
+Secure = Callable[..., Gateway]
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def secure(make_gateway: GatewayMaker, authority: Authority) -> Secure:
+    """A gateway that callers speak TLS to."""
+
+    def make(**settings: Any) -> Gateway:
+        pair = authority.pair(NAME)
+        return make_gateway(tls_certificate=pair.certificate, tls_key=pair.key, **settings)
+
+    return make
+
+
+def chosen(gateway: Gateway) -> Certificates:
+    found = gateway.worker._certificates
+    assert found is not None
+    return found
+
+
+def serial(connection: socket.socket) -> str:
+    assert isinstance(connection, ssl.SSLSocket)
+    found = connection.getpeercert()
+    assert found is not None
+    return str(found["serialNumber"])
+
+
+def test_callers_speak_tls_and_upstreams_are_told(secure: Secure, authority: Authority, upstream: StubUpstream) -> None:
+    gateway = secure()
+    context = authority.client()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    caller = gateway.caller(tls=context, name=NAME)
+    assert isinstance(caller.socket, ssl.SSLSocket)
+    assert caller.socket.selected_alpn_protocol() == "http/1.1"
+    assert [caller.ask("GET", "/a").status, caller.ask("POST", "/b", body=b"{}").status] == [200, 200]
+    assert [request.fields["x-forwarded-proto"] for request in upstream.requests] == ["https", "https"]
+    assert gateway.entry(1, count=2).client_ip == "127.0.0.1"
+
+
+def test_a_client_that_is_not_ours_is_served(secure: Secure, authority: Authority) -> None:
+    gateway = secure()
+    with httpx.Client(verify=authority.client()) as client:
+        url = f"https://127.0.0.1:{gateway.address[1]}/"
+        for _ in range(2):
+            answer = client.get(url, extensions={"sni_hostname": NAME})
+            assert (answer.status_code, answer.json()) == (200, {})
+
+
+def test_the_last_answer_of_a_connection_ends_as_tls_ends(secure: Secure, authority: Authority) -> None:
+    caller = secure().caller(tls=authority.client(), name=NAME)
+    caller.say("GET / HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n")
+    assert b"200 OK" in caller.raw()  # an end that anybody on the line could have made would raise here
+    assert isinstance(caller.socket, ssl.SSLSocket)
+
+
+def test_changed_files_are_noticed_and_open_connections_go_on(secure: Secure, authority: Authority) -> None:
+    gateway = secure()
+    context = authority.client()
+    old = gateway.caller(tls=context, name=NAME)
+    assert old.ask("GET", "/").status == 200
+    authority.pair(NAME)
+    until(lambda: chosen(gateway).reloads)
+    new = gateway.caller(tls=context, name=NAME)
+    assert serial(new.socket) != serial(old.socket)
+    assert [old.ask("GET", "/").status, new.ask("GET", "/").status] == [200, 200]
+
+
+def test_files_that_cannot_be_used_leave_the_old_certificate_in_force_and_are_said(
+    secure: Secure, authority: Authority, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gateway = secure()
+    before = serial(gateway.caller(tls=authority.client(), name=NAME).socket)
+    gateway.on_loop(lambda: setattr(chosen(gateway), "_looked_at", float("inf")))  # only this test looks from now on
+    good = authority.pair(NAME, called="good")
+    paths = Path(chosen(gateway)._certificate), Path(chosen(gateway)._key)
+    for contents in (
+        (b"nonsense", paths[1].read_bytes()),
+        (Path(good.certificate).read_bytes(), paths[1].read_bytes()),  # the key does not belong to it (yet)
+    ):
+        for path, content in zip(paths, contents, strict=True):
+            path.write_bytes(content)
+        gateway.on_loop(chosen(gateway).look)
+        gateway.on_loop(chosen(gateway).look)
+        assert serial(gateway.caller(tls=authority.client(), name=NAME).socket) == before
+    said = capfd.readouterr().out
+    assert said.count("tls.not_reloaded") == 2  # once for each state of the files
+    assert "stays in force" in said
+    paths[1].write_bytes(Path(good.key).read_bytes())
+    gateway.on_loop(chosen(gateway).look)
+    assert serial(gateway.caller(tls=authority.client(), name=NAME).socket) != before
+
+
+def test_no_call_fails_while_certificates_are_exchanged(secure: Secure, authority: Authority) -> None:
+    gateway = secure()
+    context = authority.client()
+    seen: set[str] = set()
+    failed: list[BaseException] = []
+    enough = threading.Event()
+
+    def call() -> None:
+        try:
+            while not enough.is_set():
+                caller = gateway.caller(tls=context, name=NAME)
+                seen.add(serial(caller.socket))
+                assert caller.ask("GET", "/").status == 200
+                caller.close()
+        except BaseException as error:  # noqa: BLE001 - shown below
+            failed.append(error)
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(8):
+        authority.pair(NAME)
+        gateway.on_loop(chosen(gateway).look)
+        until(lambda: len(seen) > number or failed)  # noqa: B023 - asked now, within this turn
+    enough.set()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert chosen(gateway).reloads == 8
+
+
+def test_a_handshake_has_its_time_and_no_more(secure: Secure, authority: Authority) -> None:
+    gateway = secure(header_seconds=0.3)
+    silent = gateway.caller()
+    dripping = gateway.caller()
+    dripping.say(b"\x16\x03\x01")
+    assert silent.is_closed()
+    assert dripping.is_closed()
+    assert gateway.caller(tls=authority.client(), name=NAME).ask("GET", "/").status == 200
+
+
+def test_what_is_not_tls_is_closed_and_hurts_nobody(
+    secure: Secure, authority: Authority, upstream: StubUpstream, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gateway = secure()
+    for nonsense in (b"GET / HTTP/1.1\r\nHost: g\r\n\r\n", b"\x16\x03\x01\xff\xff" + b"x" * 5000, b"\x80\x2e\x01"):
+        caller = gateway.caller().say(nonsense)
+        caller.socket.shutdown(socket.SHUT_WR)
+        assert b"HTTP" not in caller.raw()
+    stranger = ssl.create_default_context()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        gateway.caller(tls=stranger, name=NAME)
+    assert gateway.caller(tls=authority.client(), name=NAME).ask("GET", "/").status == 200
+    assert len(upstream.requests) == 1
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_caller_over_tls_that_reads_nothing_stops_the_upstream(
+    secure: Secure, authority: Authority, upstream: StubUpstream
+) -> None:
+    gateway = secure()
+    upstream.answer("/", Behaviour(stream_bytes=1024 * MIB))
+    caller = gateway.caller(tls=authority.client(), name=NAME).say("GET / HTTP/1.1\r\nHost: g\r\n\r\n")
+    client = until(lambda: next((each for each in gateway.worker.plane.clients if each.write_paused), None))
+    assert gateway.on_loop(client.transport.get_write_buffer_size) < 4 * MIB
+    assert caller.socket.recv(5) == b"HTTP/"
+
+
+def test_a_large_body_over_tls_reaches_an_upstream_that_reads_slowly(
+    secure: Secure, authority: Authority, upstream: StubUpstream
+) -> None:
+    upstream.answer("/", Behaviour(slow_read_bytes_per_second=40 * MIB))
+    gateway = secure(stream_buffer_bytes=64 * 1024)
+    body = b"".join(b"%08d" % number for number in range(1_000_000))
+    caller = gateway.caller(tls=authority.client(), name=NAME)
+    caller.say(f"PUT / HTTP/1.1\r\nHost: g\r\nContent-Length: {len(body)}\r\n\r\n", body)
+    assert caller.hear().status == 200
+    assert upstream.requests[0].body == body
+
+
+def test_a_caller_that_ends_its_connection_within_a_call_is_charged_for_it(
+    secure: Secure, authority: Authority, upstream: StubUpstream, capfd: pytest.CaptureFixture[str]
+) -> None:
+    upstream.default = Behaviour(never_answer=True)
+    gateway = secure()
+    caller = gateway.caller(tls=authority.client(), name=NAME).say("GET / HTTP/1.1\r\nHost: g\r\n\r\n")
+    upstream.wait_for(1)
+    assert isinstance(caller.socket, ssl.SSLSocket)
+    caller.socket.close()
+    assert (gateway.entry().outcome, gateway.entry().credits) == ("cut_off", 1000)
+    assert "eof_received" not in capfd.readouterr().err
+
+
+def test_a_certificate_that_cannot_be_used_is_found_before_anything_starts(
+    tmp_path: Path, authority: Authority
+) -> None:
+    pair = authority.pair(NAME)
+    with pytest.raises(TlsFilesError, match=r"none\.key cannot be read"):
+        Certificates(pair.certificate, str(tmp_path / "none.key"))
+    path = tmp_path / "farebox.toml"
+    text = '[[upstream]]\nname = "api"\nurl = "http://a"\ncard = "generic"\n[gateway]\n'
+    path.write_text(text + 'tls_certificate = "a.crt"\n')
+    with pytest.raises(ConfigInvalidError, match="tls_certificate and tls_key belong together"):
+        load(path, {})
+    path.write_text(text + 'tls_certificate = "a.crt"\ntls_key = "a.key"\n')
+    assert load(path, {}).gateway.tls_key == str(tmp_path / "a.key")
+
+
+def test_files_are_looked_at_every_two_seconds_and_not_at_every_tick(authority: Authority) -> None:
+    pair = authority.pair(NAME)
+    found = Certificates(pair.certificate, pair.key)
+    found.look_if_due(100.0)
+    authority.pair(NAME)
+    found.look_if_due(100.0 + certificates.LOOK_SECONDS - 0.1)
+    assert found.reloads == 0
+    found.look_if_due(100.0 + certificates.LOOK_SECONDS)
+    assert found.reloads == 1
