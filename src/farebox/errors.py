@@ -95,9 +95,13 @@ class JournalFullError(JournalError):
 
 
 class QuotaUnavailableError(FareboxError):
-    """The quota store cannot be read or written now; repeating is safe."""
+    """The quota store cannot be read or written now; repeating is safe. `why`: the store's own words, for callers."""
 
     code = "QUOTA_UNAVAILABLE"
+
+    def __init__(self, message: str, *, why: str = "") -> None:
+        super().__init__(message)
+        self.why = why
 
 
 class QuotaProtocolError(FareboxError):

@@ -15,7 +15,7 @@ from farebox.quota.sqlite import SqliteQuotaStore
 
 def main(path: str, incarnation: str, total: int) -> None:
     allowance = AllowanceInForce(total, total, "p", total, 0, 0, 0, None, 1)
-    store = SqliteQuotaStore(Path(path), allowance_of=lambda _: allowance)
+    store = opened(Path(path), allowance)
     spent, granted, position = 0, 0, START
     for sequence in range(1, 1_000_000):
         settled = ((store.now() // 1_000_000, granted),) if granted else ()
@@ -31,6 +31,15 @@ def main(path: str, incarnation: str, total: int) -> None:
         spent += granted
         position, granted = to, 7 if reply.accounts[0].needs_granted == (True,) else 0
         print(sequence, spent, granted, flush=True)
+
+
+def opened(path: Path, allowance: AllowanceInForce) -> SqliteQuotaStore:
+    """As a worker does: again while another process holds the file."""
+    while True:
+        try:
+            return SqliteQuotaStore(path, allowance_of=lambda _: allowance)
+        except QuotaUnavailableError:
+            continue
 
 
 main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -23,6 +23,7 @@ STATUS_OF_CODE: Final = {
     "SIGN_IN_THROTTLED": 429,
     "QUOTA_UNAVAILABLE": 503,
     "USAGE_UNAVAILABLE": 503,
+    "DATA_DIRECTORY": 503,
     "CONSOLE_BUSY": 503,
 }
 NOT_HERE: Final = "There is no such page, or not for you."

@@ -233,15 +233,24 @@ class Logins:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction that takes the write lock at once, so that a check and its change cannot be parted."""
+        """One transaction that takes the write lock at once, so that a check and its change cannot be parted.
+
+        Raises DataDirectoryError when the file cannot be written now (a full disk, say): nothing has changed then.
+        """
         with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
-            except BaseException:
-                self._connection.execute("ROLLBACK")
+                self._connection.execute("COMMIT")
+            except BaseException as error:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                if isinstance(error, sqlite3.OperationalError):
+                    raise DataDirectoryError(
+                        f"The logins cannot be written now ({error}). Make room on the disk of the data directory, or "
+                        "give it back its permissions, then try again."
+                    ) from error
                 raise
-            self._connection.execute("COMMIT")
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -16,7 +16,10 @@ def quota_refusal(why: NotAdmitted, *, now: int) -> Refusal:
         return Refusal(
             status=503,
             code="QUOTA_UNAVAILABLE",
-            text="Credits cannot be checked now. Nothing was charged; try again shortly.",
+            text=(
+                f"Credits cannot be checked now{f' ({why.why})' if why.why else ''}. Nothing was charged; "
+                "try again shortly."
+            ),
             retry_after=why.retry_after or 1,
         )
     if why.reason == "suspended":

@@ -40,6 +40,8 @@ class Refusal:
     retry_after: int | None
     snapshot: Snapshot | None
     """The account as last known; None when the store was never reached about it."""
+    why: str = ""
+    """Of `quota_unavailable`: what keeps the store from answering, as far as it is known."""
 
 
 class Hold:

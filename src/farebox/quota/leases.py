@@ -83,6 +83,7 @@ class LeaseBook:
         self._synced_at = 0
         self._in_flight: _InFlight | None = None
         self._reachable = True
+        self._why = ""
         self._base_store = 0
         self._base_boot = 0
         self._last_stamp = 0
@@ -456,9 +457,10 @@ class LeaseBook:
             lease.waiting.popleft()
         self._waiting.pop(lease.account, None)
 
-    def unreachable(self) -> None:
+    def unreachable(self, why: str = "") -> None:
         """An attempt to sync failed: nobody waits for the store any longer; calls go on within their leases."""
         self._reachable = False
+        self._why = why
         flight = self._in_flight
         waiting = [(account, waiter) for account in self._waiting for waiter in self._leases[account].waiting]
         if flight is not None:
@@ -476,7 +478,7 @@ class LeaseBook:
             return hold
         if self.fail_open and (hold := self.let_through(lease.account, ceiling)) is not None:
             return hold
-        return Refusal("quota_unavailable", lease.account, ceiling, None, lease.snapshot)
+        return Refusal("quota_unavailable", lease.account, ceiling, None, lease.snapshot, self._why)
 
     def _lease_of(self, account: Account) -> Lease:
         lease = self._leases.get(account)

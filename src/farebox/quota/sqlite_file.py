@@ -123,7 +123,8 @@ def unavailable(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise QuotaUnavailableError(f"{path} cannot be {what} now: {error}. {_advice(error)}") from error
+        text = f"{path} cannot be {what} now: {error}. {_advice(error)}"
+        raise QuotaUnavailableError(text, why=str(error)) from error
 
 
 def _advice(error: sqlite3.Error) -> str:

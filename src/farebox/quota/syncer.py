@@ -175,6 +175,6 @@ class Syncer:
                 self.failures += 1
                 if self._book.reachable():
                     _log.warning("quota.unavailable", code=error.code, message=str(error))
-                self._book.unreachable()
+                self._book.unreachable(error.why)
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, BACKOFF_MAX_SECONDS)
