@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,47 +17,17 @@ from farebox.domain.identity import Account
 from farebox.journal import reader
 from farebox.quota.port import NO_ALLOWANCE
 from farebox.quota.sqlite_view import SpendFile
+from farebox.testing.crowd import crowd
 from farebox.testing.system import GATEWAY_HEALTH, ChildProcess, Provision, RunningFarebox, free_port
 from farebox.testing.upstream import StubUpstream
 
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
 ROUNDS = 100
 CALLS = 1_000
 LAST = 100
 PRICES = (1, 3, 7)
-WITHIN_SECONDS = 60
 
 pytestmark = pytest.mark.slow
-
-
-class Caller(asyncio.Protocol):
-    """One connection that is kept: a request goes out whole, the status of its answer comes back."""
-
-    def __init__(self) -> None:
-        self.transport: asyncio.Transport
-        self._buffer = b""
-        self._answer: asyncio.Future[int]
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-
-    def call(self, request: bytes) -> asyncio.Future[int]:
-        self._answer = asyncio.get_running_loop().create_future()
-        self.transport.write(request)
-        return self._answer
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        head, end, body = self._buffer.partition(b"\r\n\r\n")
-        if not end:
-            return
-        (size,) = (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        if len(body) >= size:
-            self._buffer = b""
-            self._answer.set_result(int(head[9:12]))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        assert self._answer.done(), f"a connection was lost before its answer: {exc}"
 
 
 @contextmanager
@@ -90,25 +63,15 @@ def request_of(farebox: RunningFarebox, org: str, price: int) -> bytes:
 
 
 async def race(farebox: RunningFarebox, addresses: list[str], orgs: list[str], upstream: StubUpstream) -> None:
-    loop = asyncio.get_running_loop()
-    places = [address.split(":") for address in addresses]
-    callers = [
-        (await loop.create_connection(Caller, host, int(port)))[1]
-        for _ in range(CALLS // len(places))
-        for host, port in places
-    ]
     reached = 0
-    for number, org in enumerate(orgs):
-        price = PRICES[number % len(PRICES)]
-        request = request_of(farebox, org, price)
-        async with asyncio.timeout(WITHIN_SECONDS):
-            statuses = Counter(await asyncio.gather(*[caller.call(request) for caller in callers]))
-        fit = LAST // price
-        assert statuses == {200: fit, 429: CALLS - fit}, f"round {number}, {price} credits a call"
-        reached += fit
-        assert len(upstream.requests) == reached, f"round {number}: a refused call reached the upstream"
-    for caller in callers:
-        caller.transport.close()
+    async with crowd(CALLS, *addresses) as callers:
+        for number, org in enumerate(orgs):
+            price = PRICES[number % len(PRICES)]
+            fit = LAST // price
+            statuses = await callers.call(request_of(farebox, org, price))
+            assert statuses == {200: fit, 429: CALLS - fit}, f"round {number}, {price} credits a call"
+            reached += fit
+            assert len(upstream.requests) == reached, f"round {number}: a refused call reached the upstream"
 
 
 def test_a_thousand_calls_at_once_get_exactly_the_last_hundred_credits_a_hundred_times_over(
@@ -132,3 +95,15 @@ def test_a_thousand_calls_at_once_get_exactly_the_last_hundred_credits_a_hundred
         assert spent[org] == view.used == LAST // price * price * 1_000
         assert (view.held, view.unaccounted) == (0, 0)
     assert spend.alarms() == ()
+
+
+def test_what_checks_first_and_adds_later_goes_over_and_farebox_under_the_same_load_does_not() -> None:
+    """The comparison that docs/benchmarks.md shows, without LiteLLM, which is not installed here."""
+    command = [sys.executable, str(TOOLS / "compare_check_then_increment.py"), "--calls", "200", "--credits", "20"]
+    environment = {**os.environ, "FAREBOX_PEERS": "/nowhere"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    figures = {line[:44].strip(): line[44:].split() for line in done.stdout.splitlines()[3:]}
+    assert figures["check, then increment: the pattern"] == ["20", "200", "20", "180"]
+    assert figures["Farebox, a lease in process"] == ["20", "20", "20", "0"]
+    assert figures["Farebox, the gateway over HTTP"] == ["20", "20", "20", "0"]
+    assert "LiteLLM: not run" in done.stdout
