@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -37,6 +37,15 @@ class Finding:
 
 def everything(path: Path) -> list[Finding]:
     """All findings about the configuration in `path` and what it names."""
+    return _all(path, lambda settings: [_address(name, address) for name, address in _addresses(settings).items()])
+
+
+def before_reload(path: Path, now: config.Config) -> list[Finding]:
+    """All findings about a configuration that is to take the place of `now`, in a service that runs."""
+    return _all(path, lambda settings: _changes(settings, now))
+
+
+def _all(path: Path, addresses: Callable[[config.Config], Iterable[Finding]]) -> list[Finding]:
     try:
         settings = config.load(path)
     except ConfigInvalidError as error:
@@ -48,10 +57,30 @@ def everything(path: Path) -> list[Finding]:
     found.extend(_data(settings.data))
     found.extend(_directory(settings, known))
     found.extend(_certificate(settings.gateway))
-    found.append(_address("gateway", settings.gateway.listen))
-    found.append(_address("console", settings.console.listen))
+    found.extend(addresses(settings))
     found.extend(finding for upstream in settings.upstream for finding in _upstream(upstream))
     return found
+
+
+def _addresses(settings: config.Config) -> dict[str, str]:
+    return {"gateway": settings.gateway.listen, "console": settings.console.listen}
+
+
+def _changes(settings: config.Config, now: config.Config) -> Iterator[Finding]:
+    """What a reload cannot change, and whether what it can is to be had."""
+    full = "takes a full restart: stop farebox serve and start it again"
+    if settings.data != now.data:
+        yield Finding("error", "data", f"is {now.data} as long as farebox serve runs; another directory {full}")
+    if settings.gateway.listen != now.gateway.listen:
+        text = f"listens on {now.gateway.listen} as before; {settings.gateway.listen} {full}"
+        yield Finding("warning", "gateway.listen", text)
+    if settings.gateway.workers != now.gateway.workers:
+        text = f"there are {now.gateway.workers} as before; {settings.gateway.workers} {full}"
+        yield Finding("warning", "gateway.workers", text)
+    if settings.metrics != now.metrics:
+        yield Finding("warning", "metrics", f"as before; a change {full}")
+    if settings.console.listen != now.console.listen:
+        yield _address("console", settings.console.listen)
 
 
 def _card(name: str, known: dict[str, RateCard]) -> Iterator[Finding]:

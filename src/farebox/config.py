@@ -52,6 +52,13 @@ class GatewayConfig:
     """The data plane. Every queue, body and wait has a bound with a name."""
 
     listen: Address = _setting("127.0.0.1:8080", "where callers reach the gateway")
+    workers: int = _setting(
+        1,
+        "gateway processes that share the address, each a core's worth of calls; more than one pays once a core is "
+        "full (each takes memory and its own share of the leases); changes with a full restart only",
+        low=1,
+        high=256,
+    )
     tls_certificate: FilePath = _setting(
         "", "PEM file of the gateway's certificate and its intermediates; with it callers speak TLS"
     )
@@ -115,6 +122,12 @@ class GatewayConfig:
     )
     token_cache_entries: int = _setting(100_000, "access tokens remembered", low=16)
     token_cache_seconds: float = _setting(60.0, "longest time a token's answer is believed", low=1.0, high=300.0)
+    drain_idle_seconds: float = _setting(
+        5.0,
+        "a worker that ends keeps idle connections so long, so that no request on its way is lost; at most "
+        "stop_grace_seconds",
+        low=0.0,
+    )
     stop_grace_seconds: float = _setting(10.0, "calls in flight may end before a stopping gateway cuts them", low=0.0)
 
 
@@ -257,6 +270,11 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
         raise ConfigInvalidError((f"{path}: no such file; `farebox init --upstream URL` writes one",)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigInvalidError((f"{path}: cannot be read: {error}",)) from error
+    return parse(text, path=path, environment=environment)
+
+
+def parse(text: str, *, path: Path, environment: Mapping[str, str] | None = None) -> Config:
+    """`load` of a text that was read from `path` before."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

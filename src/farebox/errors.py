@@ -71,6 +71,12 @@ class TlsFilesError(FareboxError):
     code = "TLS_FILES"
 
 
+class NotRunningError(FareboxError):
+    """There is no `farebox serve` to be asked, or it does not answer."""
+
+    code = "NOT_RUNNING"
+
+
 class JournalError(FareboxError):
     """The journal cannot take or give entries."""
 

@@ -321,7 +321,14 @@ class GatewayMaker:
             **(more or {}),
         )
         chosen = replace(
-            GatewayConfig(), **{"listen": "127.0.0.1:0", "durability": "os", "stop_grace_seconds": 3.0, **settings}
+            GatewayConfig(),
+            **{
+                "listen": "127.0.0.1:0",
+                "durability": "os",
+                "stop_grace_seconds": 3.0,
+                "drain_idle_seconds": 0.0,
+                **settings,
+            },
         )
         gateway = Gateway(self.folder, (upstream, *others), chosen, compiled)
         self._made.append(gateway)

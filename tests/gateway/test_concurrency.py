@@ -14,16 +14,13 @@ import pytest
 
 from farebox import cards
 from farebox.domain.cards import CompiledCard
-from farebox.gateway.concurrency import (
+from farebox.gateway.concurrency import Concurrency, Limits, concurrency_for, limits_of
+from farebox.gateway.counter_page import (
     CELLS_PER_SEAT,
     HEAVY_UNIT,
     SEAT_WORDS,
-    Concurrency,
     CounterPage,
     Counters,
-    Limits,
-    concurrency_for,
-    limits_of,
     shared_memory,
 )
 from farebox.gateway.refuse import Refusal
@@ -324,7 +321,7 @@ def test_processes_that_race_for_the_last_unit_never_hold_more_than_there_are(li
     counts, marks = shared_memory(3), shared_memory(3)
     program = (
         "import sys\n"
-        "from farebox.gateway.concurrency import CounterPage, Counters, SEAT_WORDS\n"
+        "from farebox.gateway.counter_page import CounterPage, Counters, SEAT_WORDS\n"
         "counts, marks, seat, limit = (int(each) for each in sys.argv[1:])\n"
         "page = CounterPage(marks, seats=3).words\n"
         "counters = Counters(CounterPage(counts, seats=3), seat=seat)\n"

@@ -27,12 +27,12 @@ class Supervised:
         self.errors = folder / "errors"
         (folder / "child.py").write_text(
             "import os, sys, time\n"
-            "from farebox.gateway import supervisor\n"
+            "from farebox.gateway import inheritance\n"
             f"open({str(self.pids)!r}, 'a').write(f'{{os.getpid()}}\\n')\n" + textwrap.dedent(child)
         )
         (folder / "main.py").write_text(
-            f"import sys\nfrom farebox.gateway import supervisor\n{patience}\n"
-            f"child = supervisor.Child(name='child', argv=(sys.executable, {str(folder / 'child.py')!r}){options})\n"
+            f"import sys\nfrom farebox.gateway import children, supervisor\n{patience}\n"
+            f"child = children.Child(name='child', argv=(sys.executable, {str(folder / 'child.py')!r}){options})\n"
             "sys.exit(supervisor.supervise([child]))\n"
         )
         self.process = subprocess.Popen([sys.executable, folder / "main.py"], stderr=self.errors.open("wb"))
@@ -95,7 +95,7 @@ def scarce(*arguments, **options):
     if len(starts) in (FAILING,):
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
     return true(*arguments, **options)
-supervisor.subprocess.Popen = scarce
+children.subprocess.Popen = scarce
 """
 
 
@@ -119,9 +119,9 @@ def test_a_first_start_for_which_the_machine_has_no_process_left_stops_everythin
 
 def test_a_child_that_falls_silent_is_killed_and_replaced(supervised: Callable[..., Supervised]) -> None:
     running = supervised(
-        "os.write(supervisor.heartbeat_fd(), b'.'); time.sleep(60)",
+        "os.write(inheritance.heartbeat_fd(), b'.'); time.sleep(60)",
         ", heartbeat=True",
-        "supervisor.SILENCE_SECONDS_MAX = 0.3",
+        "children.SILENCE_SECONDS_MAX = 0.3",
     )
     first = running.started()
     running.started(2)
@@ -131,11 +131,11 @@ def test_a_child_that_falls_silent_is_killed_and_replaced(supervised: Callable[.
 
 def test_a_child_that_beats_is_left_alone(supervised: Callable[..., Supervised]) -> None:
     running = supervised(
-        "beats = supervisor.heartbeat_fd()\n"
+        "beats = inheritance.heartbeat_fd()\n"
         "for _ in range(30): os.write(beats, b'.'); time.sleep(0.05)\n"
         "time.sleep(60)",
         ", heartbeat=True",
-        "supervisor.SILENCE_SECONDS_MAX = 1.0",
+        "children.SILENCE_SECONDS_MAX = 1.0",
     )
     running.started()
     running.started(2)  # silent only after 1.5 s of beats
@@ -143,7 +143,7 @@ def test_a_child_that_beats_is_left_alone(supervised: Callable[..., Supervised])
 
 
 def test_children_end_with_a_supervisor_that_was_killed(supervised: Callable[..., Supervised]) -> None:
-    running = supervised("supervisor.follow_supervisor(); time.sleep(60)")
+    running = supervised("inheritance.follow_supervisor(); time.sleep(60)")
     pid = running.started()
     running.process.kill()
     until(lambda: is_gone(pid))

@@ -9,10 +9,10 @@ import os
 import sys
 from pathlib import Path
 
-from farebox import config
+from farebox.app.in_force import inherited
 from farebox.app.logs import configure_logs
 from farebox.errors import FareboxError
-from farebox.gateway.supervisor import follow_supervisor
+from farebox.gateway.inheritance import follow_supervisor
 
 
 def main(arguments: list[str]) -> int:
@@ -28,22 +28,27 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(role: str, path: Path, rest: list[str]) -> int:
-    settings = config.load(path)
-    configure_logs(role if role != "gateway" else f"gateway-{rest[0]}", settings.log.format)
+    if role == "prepare":
+        from farebox.app.prepare import prepare
+
+        prepare(path)
+        return 0
+    kept = inherited(path)
+    configure_logs(role if role != "gateway" else f"gateway-{rest[0]}", kept.settings.log.format)
     match role:
         case "supervise":
             from farebox.app.supervise import supervise
 
-            return supervise(settings, path)
+            return supervise(kept, path)
         case "gateway":
             from farebox.app.gateway import serve_gateway
 
-            serve_gateway(settings, slot=int(rest[0]))
+            serve_gateway(kept, slot=int(rest[0]))
         case "console":
             from farebox.app.console import serve_console
 
             follow_supervisor()
-            serve_console(settings)
+            serve_console(kept)
         case _:
             raise SystemExit(f"farebox.app: no such role {role!r}; use the farebox command")
     return 0

@@ -10,10 +10,9 @@ from typing import Final
 
 import uvicorn
 
-from farebox import config
 from farebox.app import JOURNAL_FOLDER, LOGINS_FILE, QUOTA_FILE, USAGE_FILE
-from farebox.app.cards import card_loader
 from farebox.app.console_figures import console_figures
+from farebox.app.in_force import InForce
 from farebox.config import gateway_url, host_port, url_of
 from farebox.console.app import create_app
 from farebox.console.auth import Logins
@@ -33,9 +32,9 @@ STOP_SECONDS_MAX: Final = 5
 BACKLOG: Final = 512
 
 
-def serve_console(settings: config.Config) -> None:
+def serve_console(kept: InForce) -> None:
     """The console of one machine, until SIGTERM. Raises FareboxError when it cannot start."""
-    load_card = card_loader(settings)
+    settings, load_card = kept.settings, kept.card_loader()
     wall = SystemClock()
 
     def now() -> Instant:

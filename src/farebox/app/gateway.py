@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
 from typing import Final
 
-from farebox import config
 from farebox.app import JOURNAL_FOLDER, QUOTA_FILE
-from farebox.app.cards import card_loader
+from farebox.app.in_force import InForce
 from farebox.domain.cards import CompiledCard
 from farebox.errors import DataDirectoryError
-from farebox.gateway import supervisor, worker
+from farebox.gateway import inheritance, worker
 from farebox.gateway.concurrency import limits_of
 from farebox.quota.allowances import allowance_of
 from farebox.quota.directory import DirectoryWatch
@@ -22,9 +22,10 @@ SALT_FILE: Final = "target.salt"
 SALT_BYTES: Final = 16
 
 
-def serve_gateway(settings: config.Config, *, slot: int) -> None:
+def serve_gateway(kept: InForce, *, slot: int) -> None:
     """One worker of this machine, until SIGTERM. Raises FareboxError when it cannot start."""
-    load_card = card_loader(settings)
+    settings, load_card = kept.settings, kept.card_loader()
+    page, seat = inheritance.counters() or (None, 0)
 
     def open_store(watch: worker.Watch) -> SqliteQuotaStore:
         return SqliteQuotaStore(
@@ -42,9 +43,11 @@ def serve_gateway(settings: config.Config, *, slot: int) -> None:
         target_salt=target_salt(settings.data / SALT_FILE),
         limits_of=limits_of(load_card),
         slot=slot,
+        page=page,
+        seat=seat,
     )
-    supervisor.follow_supervisor()
-    worker.main(parts, listener=supervisor.inherited_listener(), heartbeat=supervisor.heartbeat_fd())
+    inheritance.follow_supervisor()
+    worker.main(parts, listener=inheritance.inherited_listener(), heartbeat=inheritance.heartbeat_fd())
 
 
 def target_salt(path: Path) -> bytes:
@@ -54,14 +57,9 @@ def target_salt(path: Path) -> bytes:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            salt = path.read_bytes()
-        else:
-            salt = secrets.token_bytes(SALT_BYTES)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(salt)
+        if not path.exists():
+            _make_salt(path)
+        salt = path.read_bytes()
     except OSError as error:
         raise DataDirectoryError(f"{path} cannot be used: {error}; give `data` a writable directory") from error
     if len(salt) != SALT_BYTES:
@@ -70,3 +68,17 @@ def target_salt(path: Path) -> bytes:
             "repeats of earlier calls unrecognisable"
         )
     return salt
+
+
+def _make_salt(path: Path) -> None:
+    """Whole from the moment it is there; of several workers that make one, the first one's counts."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.unlink(missing_ok=True)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(SALT_BYTES))
+        with contextlib.suppress(FileExistsError):
+            os.link(beside, path)
+    finally:
+        beside.unlink()

@@ -2,38 +2,67 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from pathlib import Path
+from typing import Final
 
 from farebox import config
+from farebox.app import STOP_SECONDS_BEYOND_GRACE
+from farebox.app.in_force import InForce
 from farebox.app.metrics import machine_metrics
 from farebox.gateway import supervisor
-from farebox.gateway.listening import listen
+from farebox.gateway.children import Child
+from farebox.gateway.listening import listen_all
+from farebox.gateway.supervision import StateFile
+
+PROGRAM: Final = (sys.executable, "-m", "farebox.app")
 
 
-def supervise(settings: config.Config, path: Path) -> int:
-    """Run and watch gateway and console until SIGTERM; the exit status. Raises AddressInUseError.
+def supervise(kept: InForce, path: Path) -> int:
+    """Run and watch the gateway workers and the console until SIGTERM; the exit status.
 
-    The gateway's socket is opened here and outlives every worker: callers wait in its queue while one is replaced.
+    The workers' sockets are opened here, one for each, and outlive them: callers wait in their queues while a worker is
+    replaced. Raises AddressInUseError, and DataDirectoryError where another supervisor has the data directory.
     """
-    program = (sys.executable, "-m", "farebox.app")
-    listener = listen(settings.gateway.listen)
-    stop_seconds = settings.gateway.stop_grace_seconds + 10
-    children = [
-        supervisor.Child(
-            name="gateway-0",
-            argv=(*program, "gateway", str(path), "0"),
-            heartbeat=True,
-            listener=listener,
-            stop_seconds=stop_seconds,
-        ),
-        # Calls go on without a console (G7), also when it cannot even start.
-        supervisor.Child(name="console", argv=(*program, "console", str(path)), essential=False),
-    ]
+    settings = kept.settings
+    state = StateFile(settings.data)
+    service = supervisor.Service(
+        configuration=str(path),
+        prepare=(*PROGRAM, "prepare", str(path)),
+        in_force=_in_memory({"in_force": kept.encoded()}),
+        state=state,
+    )
+    # Calls go on without a console (G7), also when it cannot even start.
+    console = Child(name="console", argv=(*PROGRAM, "console", str(path)), essential=False)
+    children = [*_workers(settings.gateway, path), console]
     _say_where(settings)
     starts: dict[str, int] = {}
     with machine_metrics(settings, [child.name for child in children], starts):
-        return supervisor.supervise(children, starts=starts)
+        return supervisor.supervise(children, service, starts=starts)
+
+
+def _workers(settings: config.GatewayConfig, path: Path) -> list[Child]:
+    listeners = listen_all(settings.listen, count=settings.workers)
+    return [
+        Child(
+            name=f"gateway-{slot}",
+            argv=(*PROGRAM, "gateway", str(path), str(slot)),
+            heartbeat=True,
+            listener=listener,
+            stop_seconds=settings.stop_grace_seconds + STOP_SECONDS_BEYOND_GRACE,
+            seats=(2 * slot, 2 * slot + 1),
+        )
+        for slot, listener in enumerate(listeners)
+    ]
+
+
+def _in_memory(value: object) -> int:
+    descriptor = os.memfd_create("farebox-in-force")
+    with os.fdopen(descriptor, "wb", closefd=False) as file:
+        file.write(json.dumps(value).encode())
+    return descriptor
 
 
 def _say_where(settings: config.Config) -> None:

@@ -16,6 +16,7 @@ from farebox.cli import (
     init,
     login,
     price,
+    reload,
     serve,
     status,
     usage,
@@ -44,6 +45,8 @@ def build() -> typer.Typer:
     app.command(rich_help_panel=OPERATE)(check.check)
     app.command(rich_help_panel=OPERATE)(serve.serve)
     app.command(rich_help_panel=OPERATE)(status.status)
+    app.command(rich_help_panel=OPERATE)(reload.reload)
+    app.command(rich_help_panel=OPERATE)(reload.restart)
     app.command(rich_help_panel=LOOK)(price.price)
     app.command(rich_help_panel=LOOK)(allowance.allowance)
     app.command(rich_help_panel=LOOK)(usage.usage)

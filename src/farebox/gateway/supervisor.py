@@ -1,8 +1,8 @@
-"""The supervisor of `farebox serve`: starts the processes, replaces those that die or fall silent, stops them all.
+"""The supervisor of `farebox serve`: starts processes, replaces those that die or fall silent, stops them all.
 
-It imports next to nothing and does nothing but wait, because it lives as long as the service. Children get, by number
-in their environment, a pipe to write heartbeats to, a pipe that ends when the supervisor does, and their listening
-socket, which stays open here while a child is replaced.
+It imports next to nothing and does nothing but wait, because it lives as long as the service. Listening sockets stay
+open here whatever happens to who accepts on them. On request (SIGHUP, SIGUSR1: gateway/renewal.py) every gateway worker
+is replaced by a fresh one, which takes calls before the old one stops taking them.
 """
 
 from __future__ import annotations
@@ -10,156 +10,210 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-import socket
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-HEARTBEAT_VARIABLE: Final = "FAREBOX_HEARTBEAT_FD"
-LIFELINE_VARIABLE: Final = "FAREBOX_LIFELINE_FD"
-LISTENER_VARIABLE: Final = "FAREBOX_LISTENER_FD"
-
-SILENCE_SECONDS_MAX: Final = 5.0
-STARTING_SECONDS_MAX: Final = 30.0
-"""A child that beats may take so long until its first beat: it may have a journal to take over."""
+from farebox.gateway.children import BACKOFF_FIRST_SECONDS, Child, Inherited, Place, Process, how_it_ended
+from farebox.gateway.counter_page import CounterPage, shared_memory
+from farebox.gateway.renewal import Renewal, Steps
+from farebox.gateway.supervision import RELOAD, RESTART, State, StateFile
 
 STEADY_SECONDS: Final = 5.0
 """A child that lived so long was up: its next restart is prompt, and its death does not stop the rest."""
 
-BACKOFF_FIRST_SECONDS: Final = 0.1
 BACKOFF_MAX_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Child:
-    """A process to keep running. `stop_seconds`: from SIGTERM to SIGKILL.
+class Service:
+    """What makes supervised processes a service that can be reloaded.
 
-    `essential`: without it the service is none, so that one that cannot start at all ends everything.
+    `prepare`: a command that looks at the configuration anew and writes what is to be in force to a descriptor of its
+    own; `in_force`: the descriptor of what is now.
     """
 
-    name: str
-    argv: tuple[str, ...]
-    heartbeat: bool = False
-    listener: socket.socket | None = None
-    essential: bool = True
-    stop_seconds: float = 20.0
+    configuration: str
+    prepare: tuple[str, ...]
+    in_force: int
+    state: StateFile
 
 
-class _Running:
-    """A child and its present process."""
-
-    def __init__(self, child: Child) -> None:
-        self.child = child
-        self.process: subprocess.Popen[bytes] | None = None
-        self.beats: int | None = None
-        self.started_at = 0.0
-        self.beaten_at = 0.0
-        self.restart_at = 0.0
-        self.backoff = BACKOFF_FIRST_SECONDS
-        self.was_steady = False
-        self.was_started = False
-
-
-def supervise(children: Sequence[Child], *, starts: dict[str, int] | None = None) -> int:
+def supervise(
+    children: Sequence[Child], service: Service | None = None, *, starts: dict[str, int] | None = None
+) -> int:
     """Run the children until SIGTERM or SIGINT; the exit status. `starts` is kept: how often each was started, by name.
 
     0 when stopped by a signal; 1 when an essential child could not start at all: then all are stopped, since the
     service as it is configured does not work. A child that was up and dies is restarted, however often.
     """
-    return _Supervisor(children, {} if starts is None else starts).run()
+    return Supervisor(children, service, {} if starts is None else starts).run()
 
 
-class _Supervisor:
-    def __init__(self, children: Sequence[Child], starts: dict[str, int]) -> None:
-        self._all = [_Running(child) for child in children]
+class Supervisor:
+    """The loop: wait for heartbeats, ends, signals and moments; look at every place; go on with a request."""
+
+    def __init__(self, children: Sequence[Child], service: Service | None, starts: dict[str, int]) -> None:
+        self.places = [Place(child) for child in children]
         self._starts = starts
+        self._service = service
         self._lifeline_read, self._lifeline_write = os.pipe()
-        self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
+        self._selector = selectors.DefaultSelector()
         self._selector.register(self._wake_read, selectors.EVENT_READ, None)
+        seats = 1 + max((seat for child in children for seat in child.seats), default=-1)
+        self._counters = (shared_memory(seats), seats) if seats else None
+        self._page = None if self._counters is None else CounterPage(self._counters[0], seats=seats)
+        self._in_force = None if service is None else service.in_force
+        self._asked: list[str] = []
+        self._doing: tuple[str, Steps] | None = None
+        self._done = 0
+        self._last: dict[str, object] = {}
+        self._since = int(time.time())
+        self._in_terminal = sys.stderr.isatty()
         self._stopping = False
         self._status = 0
 
     def run(self) -> int:
-        old = {n: signal.signal(n, self._signalled) for n in (signal.SIGTERM, signal.SIGINT)}
-        old[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+        """Until a signal, or an essential child that cannot start; the exit status."""
+        handlers = {signal.SIGTERM: self._told_to_stop, signal.SIGINT: self._told_to_stop, signal.SIGCHLD: _nothing}
+        if self._service is not None:
+            handlers |= {signal.SIGHUP: self._told_to_reload, signal.SIGUSR1: self._told_to_restart}
+        old = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         old_wakeup = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         try:
-            for running in self._all:
-                self._start(running)
+            for place in self.places:
+                self._start(place)
             while not self._stopping:
+                self._tell()
                 self._wait()
-                self._look()
+                for place in self.places:
+                    self._look(place)
+                self._go_on()
         finally:
             self._stop_all()
             signal.set_wakeup_fd(old_wakeup)
             for number, handler in old.items():
                 signal.signal(number, handler)
-            for fd in (self._lifeline_read, self._lifeline_write, self._wake_read, self._wake_write):
-                os.close(fd)
-            self._selector.close()
+            self._close()
         return self._status
 
-    def _signalled(self, number: int, frame: object) -> None:  # noqa: ARG002 - a signal handler's signature
+    # -- signals ----------------------------------------------------------------------------------------------------
+
+    def _told_to_stop(self, *_: object) -> None:
         self._stopping = True
 
-    def _start(self, running: _Running) -> None:
-        """Start the child, or have it tried again with back-off when the machine cannot start a process just now."""
-        running.started_at = running.beaten_at = time.monotonic()
-        writing: int | None = None
-        try:
-            if running.child.heartbeat:
-                running.beats, writing = os.pipe()
-                os.set_blocking(running.beats, False)
-                self._selector.register(running.beats, selectors.EVENT_READ, running)
-            running.process = self._process(running.child, writing)
-            running.was_started = True
-            self._starts[running.child.name] = self._starts.get(running.child.name, 0) + 1
-        except OSError as error:
-            self._forget_beats(running)
-            self._not_started(running, error)
-        finally:
-            if writing is not None:
-                os.close(writing)
-
-    def _process(self, child: Child, writing: int | None) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, LIFELINE_VARIABLE: str(self._lifeline_read)}
-        inherited = [self._lifeline_read]
-        if writing is not None:
-            environment[HEARTBEAT_VARIABLE] = str(writing)
-            inherited.append(writing)
-        if child.listener is not None:
-            environment[LISTENER_VARIABLE] = str(child.listener.fileno())
-            inherited.append(child.listener.fileno())
-        return subprocess.Popen(  # noqa: S603 - argv comes from our own code
-            child.argv,
-            env=environment,
-            pass_fds=inherited,
-            # Ctrl-C in a terminal reaches the whole group: only the supervisor is to act on it.
-            start_new_session=True,
-        )
-
-    def _not_started(self, running: _Running, error: OSError) -> None:
-        name = running.child.name
-        if running.child.essential and not running.was_started:
-            _say(f"{name} cannot be started: {error.strerror or error}. Everything is stopped.")
-            self._status = 1
+    def _told_to_reload(self, *_: object) -> None:
+        if self._in_terminal and not sys.stderr.isatty():  # the terminal it was started in was closed
             self._stopping = True
-            return
-        _say(f"{name} cannot be started: {error.strerror or error}; trying again in {running.backoff:.1f} s")
-        self._restart_later(running, running.started_at)
+        elif RELOAD not in self._asked:
+            self._asked.append(RELOAD)
+
+    def _told_to_restart(self, *_: object) -> None:
+        if RESTART not in self._asked:
+            self._asked.append(RESTART)
+
+    # -- requests ---------------------------------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        """One step of the request under way; the next request once the processes of the last one are gone."""
+        service = self._service
+        if self._doing is None:
+            if service is None or not self._asked or any(place.leaving for place in self.places):
+                return
+            request = self._asked.pop(0)
+            renewal = Renewal(self, prepare=service.prepare)
+            self._doing = (request, renewal.reload() if request == RELOAD else renewal.restart())
+        request, steps = self._doing
+        try:
+            next(steps)
+        except StopIteration as end:
+            well, text = end.value
+            say(text)
+            self._doing = None
+            self._done += 1
+            self._last = {"request": request, "ok": well, "text": text, "at": int(time.time())}
+
+    def bring(self, place: Place, in_force: int | None = None) -> None:
+        """Start the process that is to take the place of the present one; OSError when that cannot be."""
+        place.coming = self._process(place, in_force)
+
+    def hand_over(self, place: Place) -> None:
+        """The process that came takes the place; the one before it ends its calls and then itself."""
+        place.leaving, place.current, place.coming = place.current, place.coming, None
+        place.was_started = True
+        if place.leaving is not None:
+            place.leaving.ask_to_end(within_seconds=place.stop_seconds)
+
+    def turn_away(self, place: Place) -> None:
+        """The process that was to come is not wanted; it may have taken calls already, which it may end."""
+        place.leaving, place.coming = place.coming, None
+        if place.leaving is not None:
+            place.leaving.ask_to_end(within_seconds=place.stop_seconds)
+
+    def renew(self, place: Place) -> None:
+        """End a process without a seat; it is started anew as soon as it is gone."""
+        if place.current is not None:
+            place.renewing = True
+            place.current.ask_to_end(within_seconds=place.stop_seconds)
+
+    @property
+    def in_force(self) -> int | None:
+        """The descriptor of the configuration that processes are started with."""
+        return self._in_force
+
+    def put_in_force(self, descriptor: int, *, stop_seconds: float) -> None:
+        """From now on processes are started with that configuration."""
+        old, self._in_force = self._in_force, descriptor
+        if old is not None:
+            os.close(old)
+        for place in self.places:
+            if place.child.seats:
+                place.stop_seconds = stop_seconds
+
+    # -- one child --------------------------------------------------------------------------------------------------
+
+    def _process(self, place: Place, in_force: int | None = None) -> Process:
+        inherited = Inherited(
+            lifeline=self._lifeline_read,
+            in_force=self._in_force if in_force is None else in_force,
+            counters=self._counters,
+        )
+        process = Process(place.child, inherited, seat=place.free_seat())
+        self._starts[place.child.name] = self._starts.get(place.child.name, 0) + 1
+        if process.beats is not None:
+            self._selector.register(process.beats, selectors.EVENT_READ, process)
+        return process
+
+    def _start(self, place: Place) -> None:
+        """Start the child, or have it tried again with back-off when the machine cannot start a process just now."""
+        name = place.child.name
+        try:
+            place.current = self._process(place)
+        except OSError as error:
+            if place.child.essential and not place.was_started:
+                say(f"{name} cannot be started: {error.strerror or error}. Everything is stopped.")
+                self._status = 1
+                self._stopping = True
+                return
+            say(f"{name} cannot be started: {error.strerror or error}; trying again in {place.backoff:.1f} s")
+            self._restart_later(place, time.monotonic())
+        else:
+            place.was_started = True
 
     def _wait(self) -> None:
-        now = time.monotonic()
-        moments = [running.restart_at for running in self._all if running.process is None]
-        moments += [self._silent_at(running) for running in self._all if running.beats is not None]
-        timeout = max(0.0, min(moments) - now) if moments else None
+        moments = [place.restart_at for place in self.places if place.current is None]
+        for place in self.places:
+            for process in place.living():
+                if process.kill_at is not None:
+                    moments.append(process.kill_at)
+                elif process.beats is not None:
+                    moments.append(process.silent_at)
+        timeout = max(0.0, min(moments) - time.monotonic()) if moments else None
         for key, _ in self._selector.select(timeout):
             if key.data is None:
                 _drain(self._wake_read)
@@ -168,106 +222,145 @@ class _Supervisor:
             else:  # the child closed its end: it is dying
                 self._forget_beats(key.data)
 
-    def _look(self) -> None:
+    def _look(self, place: Place) -> None:
         now = time.monotonic()
-        for running in self._all:
-            process = running.process
-            if process is None:
-                if now >= running.restart_at and not self._stopping:
-                    self._start(running)
-            elif process.poll() is not None:
-                self._ended(running, process.returncode, now)
-            elif running.beats is not None and now >= self._silent_at(running):
-                _say(
-                    f"{running.child.name} gave no sign of life for {now - running.beaten_at:.0f} s: killed, restarting"
-                )
-                process.kill()
-                running.beaten_at = now  # wait for its end, which SIGCHLD tells
+        for process in place.living():
+            self._kill_if_due(process, now)
+        if place.leaving is not None and place.leaving.ended() is not None:
+            self._bury(place.leaving)
+            place.leaving = None
+        current = place.current
+        if current is None:
+            if now >= place.restart_at and not self._stopping:
+                self._start(place)
+            return
+        status = current.ended()
+        if status is not None:
+            self._bury(current)
+            place.current = None
+            self._ended(place, current, status, now)
 
-    def _silent_at(self, running: _Running) -> float:
-        patience = SILENCE_SECONDS_MAX if running.beaten_at > running.started_at else STARTING_SECONDS_MAX
-        return running.beaten_at + patience
+    def _kill_if_due(self, process: Process, now: float) -> None:
+        name = process.child.name
+        if process.kill_at is not None:
+            if now < process.kill_at:
+                return
+            say(f"{name} (pid {process.pid}) did not end in time: killed")
+        elif process.beats is not None and now >= process.silent_at:
+            say(f"{name} gave no sign of life for {now - process.beaten_at:.0f} s: killed, restarting")
+        else:
+            return
+        process.kill()
+        process.kill_at = now + STEADY_SECONDS  # wait for its end, which SIGCHLD tells
 
-    def _ended(self, running: _Running, status: int, now: float) -> None:
-        name, lived = running.child.name, now - running.started_at
-        running.process = None
-        self._forget_beats(running)
+    def _ended(self, place: Place, process: Process, status: int, now: float) -> None:
+        name, lived, how = place.child.name, now - process.started_at, how_it_ended(status)
         if self._stopping:
             return
-        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        if place.renewing:
+            place.renewing = False
+            place.restart_at = now
+            return
         if lived >= STEADY_SECONDS:
-            running.was_steady = True
-            running.backoff = BACKOFF_FIRST_SECONDS
-        elif running.child.essential and not running.was_steady and status > 0:
-            _say(f"{name} {how} right after its start; what it wrote above says why. Everything is stopped.")
+            place.was_steady = True
+            place.backoff = BACKOFF_FIRST_SECONDS
+        elif place.child.essential and not place.was_steady and status > 0:
+            say(f"{name} {how} right after its start; what it wrote above says why. Everything is stopped.")
             self._status = 1
             self._stopping = True
             return
-        rest = "" if running.child.essential else "; the rest goes on"
-        _say(f"{name} {how} after {lived:.1f} s; restarting in {running.backoff:.1f} s{rest}")
-        self._restart_later(running, now)
+        rest = "" if place.child.essential else "; the rest goes on"
+        say(f"{name} {how} after {lived:.1f} s; restarting in {place.backoff:.1f} s{rest}")
+        self._restart_later(place, now)
 
     @staticmethod
-    def _restart_later(running: _Running, now: float) -> None:
-        running.restart_at = now + running.backoff
-        running.backoff = min(2 * running.backoff, BACKOFF_MAX_SECONDS)
+    def _restart_later(place: Place, now: float) -> None:
+        place.restarts += 1
+        place.restart_at = now + place.backoff
+        place.backoff = min(2 * place.backoff, BACKOFF_MAX_SECONDS)
 
-    def _forget_beats(self, running: _Running) -> None:
-        if running.beats is not None:
-            self._selector.unregister(running.beats)
-            os.close(running.beats)
-            running.beats = None
+    def _bury(self, process: Process) -> None:
+        """It has ended: nothing of it is in flight any more, and its pipe is closed."""
+        self._forget_beats(process)
+        if self._page is not None and process.seat is not None:
+            self._page.clear(process.seat)
+
+    def _forget_beats(self, process: Process) -> None:
+        if process.beats is not None:
+            self._selector.unregister(process.beats)
+            process.forget_beats()
+
+    # -- the end ----------------------------------------------------------------------------------------------------
 
     def _stop_all(self) -> None:
-        for running in self._all:
-            if running.process is not None:
-                running.process.terminate()
+        if self._doing is not None:
+            self._doing[1].close()
+        living = [(place, process) for place in self.places for process in place.living()]
         now = time.monotonic()
-        for running in self._all:
-            process = running.process
-            if process is None:
-                continue
-            try:
-                process.wait(max(0.0, now + running.child.stop_seconds - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                _say(f"{running.child.name} did not stop within {running.child.stop_seconds:.0f} s: killed")
+        for place, process in living:
+            if process.kill_at is None:
+                process.ask_to_end(within_seconds=place.stop_seconds)
+        for _, process in living:
+            deadline = now if process.kill_at is None else process.kill_at
+            if not process.wait(deadline - time.monotonic()):
+                say(f"{process.child.name} (pid {process.pid}) did not end in time: killed")
                 process.kill()
-                process.wait()
-            running.process = None
-            self._forget_beats(running)
+                process.wait(STEADY_SECONDS)
+            self._bury(process)
+
+    def _close(self) -> None:
+        for descriptor in (self._lifeline_read, self._lifeline_write, self._wake_read, self._wake_write):
+            os.close(descriptor)
+        self._selector.close()
+        if self._page is not None and self._counters is not None:
+            self._page.close()
+            os.close(self._counters[0])
+        if self._service is not None:
+            self._service.state.close()
+
+    # -- what it says -----------------------------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        if self._service is None:
+            return
+        error = self._service.state.write(self._state(self._service.configuration))
+        if error is not None:
+            say(f"what runs cannot be written down: {error}; `farebox reload` and `farebox status` see old news")
+
+    def _state(self, configuration: str) -> State:
+        processes = []
+        for place in self.places:
+            kinds = ((place.current, "serving"), (place.coming, "coming"), (place.leaving, "draining"))
+            for process, state in kinds:
+                if process is not None:
+                    shown = state if process.is_ready or state == "draining" else "starting"
+                    name = place.child.name
+                    processes.append({"name": name, "pid": process.pid, "state": shown, "since": process.since})
+            if place.current is None:
+                processes.append({"name": place.child.name, "pid": 0, "state": "down", "since": 0})
+        return {
+            "pid": os.getpid(),
+            "configuration": configuration,
+            "since": self._since,
+            "doing": "" if self._doing is None else self._doing[0],
+            "waiting": list(self._asked),
+            "done": self._done,
+            "last": self._last,
+            "restarts": {place.child.name: place.restarts for place in self.places},
+            "processes": processes,
+        }
 
 
-def follow_supervisor() -> None:
-    """In a child: end by SIGTERM when the supervisor ends, even by kill -9. Does nothing without a supervisor."""
-    lifeline = _fd(LIFELINE_VARIABLE)
-    if lifeline is None:
+def say(text: str) -> None:
+    """For whoever reads the log; a log that is gone stops nothing."""
+    try:
+        print(f"farebox: {text}", file=sys.stderr, flush=True)
+    except OSError:
         return
 
-    def wait() -> None:
-        os.read(lifeline, 1)
-        os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=wait, name="farebox-lifeline", daemon=True).start()
-
-
-def heartbeat_fd() -> int | None:
-    """In a child: where to write a byte every second; None without a supervisor."""
-    return _fd(HEARTBEAT_VARIABLE)
-
-
-def inherited_listener() -> socket.socket | None:
-    """In a child: the listening socket the supervisor opened for it; None without one."""
-    number = _fd(LISTENER_VARIABLE)
-    if number is None:
-        return None
-    listener = socket.socket(fileno=number)
-    listener.setblocking(False)
-    return listener
-
-
-def _fd(variable: str) -> int | None:
-    number = os.environ.get(variable)
-    return None if number is None else int(number)
+def _nothing(*_: object) -> None:
+    """A signal that only wakes the loop."""
 
 
 def _drain(fd: int) -> bool:
@@ -276,7 +369,3 @@ def _drain(fd: int) -> bool:
         return bool(os.read(fd, 4096))
     except BlockingIOError:
         return True
-
-
-def _say(text: str) -> None:
-    print(f"farebox: {text}", file=sys.stderr, flush=True)

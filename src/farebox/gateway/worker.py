@@ -1,7 +1,8 @@
 """One gateway worker, from its parts: listen, take calls, and on stopping give everything back.
 
-Order of stopping: no new connections, calls under way end (or are cut after `stop_grace_seconds`), what they cost is
-committed, the last sync returns every lease and closes the incarnation, and only then is the journal's directory free.
+Order of stopping: no new connections, calls under way end (or are cut after `stop_grace_seconds`), idle connections
+close after `drain_idle_seconds`, what calls cost is committed, the last sync returns every lease and closes the
+incarnation, and only then is the journal's directory free.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from farebox.domain.instants import MICROSECONDS
 from farebox.domain.routing import place
 from farebox.errors import DataDirectoryError, QuotaUnavailableError
 from farebox.gateway.certificates import Certificates
-from farebox.gateway.concurrency import CounterPage, Counters, LimitsOf, concurrency_for
+from farebox.gateway.concurrency import LimitsOf, concurrency_for
+from farebox.gateway.counter_page import CounterPage, Counters
 from farebox.gateway.figures import LoopLag, Sources, read_in_loop
 from farebox.gateway.http1_client import ClientConnection
 from farebox.gateway.http1_pool import UpstreamPool
@@ -61,6 +63,7 @@ ACCOUNTS_MAX: Final = 100_000
 """Accounts remembered by their names: making one anew for every entry cost 1 us."""
 
 HEARTBEAT_SECONDS: Final = 1.0
+DRAIN_LOOK_SECONDS: Final = 0.02
 GC_THRESHOLD: Final = 20_000
 """Young objects before a collection: at Python's 700 it ran every 30 calls and took 4 % of the time."""
 
@@ -209,7 +212,6 @@ class Worker:
         )
         self.waits.timeouts.every_tick(self.plane.refusals.flush_if_due)
         self.waits.timeouts.every_tick(self.plane.refusal_log.write_if_due)
-        self.waits.timeouts.every_tick(self._beat)
         self.waits.timeouts.every_tick(self._look_at_journal)
         self.waits.timeouts.run()
         self._syncer.start()
@@ -221,6 +223,8 @@ class Worker:
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
         self._server = await self._accept(settings)
+        self._beat()  # the first one says that calls are taken
+        self.waits.timeouts.every_tick(self._beat)
         _log.info("gateway.listening", address=self.address, incarnation=incarnation)
 
     async def _accept(self, settings: GatewayConfig) -> asyncio.Server:
@@ -266,11 +270,7 @@ class Worker:
         """Stop as the module says; safe after a failed start of accepting."""
         self.plane.draining = True
         self._server.close()
-        for client in list(self.plane.clients):
-            client.close_if_idle()
-        deadline = self._loop.time() + self._parts.config.gateway.stop_grace_seconds
-        while self.plane.clients and self._loop.time() < deadline:  # noqa: ASYNC110 - an event would cost every call
-            await asyncio.sleep(0.02)
+        await self._drain()
         for client in list(self.plane.clients):
             client.abort()
         await asyncio.sleep(0)  # aborted connections tell their calls, which are charged
@@ -295,6 +295,19 @@ class Worker:
         await self._loop.run_in_executor(self._directory_thread, self._watch.close)
         self._directory_thread.shutdown()
         _log.info("gateway.stopped", address=self.address)
+
+    async def _drain(self) -> None:
+        """Until every connection is closed or `stop_grace_seconds` are over.
+
+        Callers keep their idle connections for `drain_idle_seconds`: what they send on one meanwhile is answered, and
+        the answer tells them to come again on another. Closed at once, a request on its way would be lost.
+        """
+        settings, begun = self._parts.config.gateway, self._loop.time()
+        while self.plane.clients and (waited := self._loop.time() - begun) < settings.stop_grace_seconds:
+            if waited >= settings.drain_idle_seconds:
+                for client in list(self.plane.clients):
+                    client.close_if_idle()
+            await asyncio.sleep(DRAIN_LOOK_SECONDS)  # an event would cost every call
 
     def _committed(self, entries: list[Entry], position: Position) -> None:
         """A group of entries is on disk: what it charges goes into the next sync."""

@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from farebox.domain.credits import credits_of
-from farebox.gateway.supervisor import LIFELINE_VARIABLE
+from farebox.gateway.inheritance import LIFELINE_VARIABLE
 from farebox.quota.directory import Directory, NewKey
 
 START_SECONDS: Final = 30.0
@@ -222,8 +222,9 @@ class RunningFarebox:
     """Gateway worker and console of one data directory in `folder`, on free ports.
 
     Entering the block starts both, leaving it stops whatever still runs; in between each can be stopped, killed, paused
-    and started as a test likes. `gateway` and `console`: settings of those tables of farebox.toml; `upstream`: further
-    settings of the upstream, `card` a packaged card or a file, whose `product` the orgs subscribe to.
+    and started as a test likes; idle connections keep none of them from ending. `gateway` and `console`: settings of
+    those tables of farebox.toml; `upstream`: further settings of the upstream, `card` a packaged card or a file, whose
+    `product` the orgs subscribe to.
     """
 
     def __init__(
@@ -248,7 +249,7 @@ class RunningFarebox:
         folder.mkdir(parents=True, exist_ok=True)
         self.config_path.write_text(
             'data = "data"\n'
-            + _table("[gateway]", {"listen": addresses[0], **(gateway or {})})
+            + _table("[gateway]", {"listen": addresses[0], "drain_idle_seconds": 0.0, **(gateway or {})})
             + _table("[console]", {"listen": addresses[1], **(console or {})})
             + _table("[metrics]", {"listen": addresses[2]})
             + _table("[[upstream]]", {"name": "api", "url": upstream_url, "card": card, **(upstream or {})}),
