@@ -1,4 +1,4 @@
-"""One gateway worker, from its parts: listen, take calls, and on stopping give everything back.
+"""One gateway worker, from its parts, and the order of its end. Long because it is where all the parts meet.
 
 Order of stopping: no new connections, calls under way end (or are cut after `stop_grace_seconds`), idle connections
 close after `drain_idle_seconds`, what calls cost is committed, the last sync returns every lease and closes the
