@@ -22,7 +22,7 @@ check: ## lint, types and architecture
 	$(BIN)/lint-imports
 
 test: check ## everything CI runs
-	@tools/setup chromium curl nginx
+	@tools/setup chromium curl nginx npm
 	timeout --kill-after=30 3600 $(BIN)/pytest $(PYTEST)
 
 soak: ## the quota model without end, until Ctrl-C or a broken promise; FAREBOX_SEED=n begins there
