@@ -38,7 +38,6 @@ def test_the_ends_of_the_version_ranges_and_bigins_modules_are_documented() -> N
 
 
 NOT_SUPPORTED = {
-    "composite": "POST __composite_requests",
     "bulk read": "POST bulk/v8/read",
     "notifications": "POST actions/watch",
     "files": "POST files",

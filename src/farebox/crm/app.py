@@ -19,8 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from farebox.crm import oauth, tokens
 from farebox.crm.background import Workers
-from farebox.crm.call import Answer, Upload
-from farebox.crm.engine import Engine, Incoming
+from farebox.crm.call import Answer, Incoming, Upload
+from farebox.crm.engine import Engine
 from farebox.crm.errors import (
     ApiError,
     authentication_failed,

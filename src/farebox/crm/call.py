@@ -1,6 +1,6 @@
 """One authenticated call and its answer, as every part of the API passes them on."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -41,10 +41,26 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """A request as the engine takes it: the path without host and query, names of headers in lower case.
+
+    `records_max` bounds how many records it may read or write, below what its route allows.
+    """
+
+    method: str
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    uploads: Sequence[Upload] = ()
+    records_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """A call that is allowed: who makes it, with what, and when (`at`, whole seconds since 1970).
 
-    Names of headers are in lower case. `dispatch` answers another request (an engine's Incoming) for the same caller.
+    Names of headers are in lower case. `dispatch` answers another request for the same caller.
     """
 
     store: Store
@@ -58,8 +74,13 @@ class Call:
     headers: Mapping[str, str]
     body: bytes
     at: int
-    dispatch: Callable[[Any], Answer]
+    dispatch: Callable[[Incoming], Answer]
     uploads: tuple[Upload, ...] = ()
+    records_max: int | None = None
+
+    def at_most(self, maximum: int) -> int:
+        """How many records this call may read or write where its route allows `maximum`."""
+        return maximum if self.records_max is None else min(maximum, self.records_max)
 
     def json_object(self) -> dict[str, Any]:
         """The body, which must be a JSON object, whatever its Content-Type says."""

@@ -101,7 +101,7 @@ def _include_meta(content: dict[str, Any]) -> Sequence[str]:
 
 def _run(call: Call, bound: "_Binder") -> tuple[list[sqlite3.Row], bool]:
     """The rows, and whether there are more of them."""
-    limit = bound.tree.limit
+    limit = call.at_most(bound.tree.limit)
     with call.store.reading() as db:
         rows = db.execute(bound.sql, (*bound.values, limit + 1, bound.tree.offset)).fetchall()
     return rows[:limit], len(rows) > limit

@@ -1,12 +1,11 @@
 """From a path and a token to an answer: what a call over HTTP and a sub-request of a composite have in common."""
 
 import sqlite3
-from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable
 
 from farebox.crm import tokens
 from farebox.crm.background import Workers
-from farebox.crm.call import Answer, Call, Upload
+from farebox.crm.call import Answer, Call, Incoming
 from farebox.crm.errors import invalid_token, no_permission
 from farebox.crm.organisations import find_organisation, find_user
 from farebox.crm.route import Route
@@ -14,18 +13,6 @@ from farebox.crm.routes import find_route, split_path
 from farebox.crm.settings import Settings
 from farebox.crm.store import Store
 from farebox.crm.tokens import Grant
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incoming:
-    """A request as the engine takes it: the path without host and query, names of headers in lower case."""
-
-    method: str
-    path: str
-    params: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    uploads: Sequence[Upload] = ()
 
 
 class Engine:
@@ -74,6 +61,7 @@ class Engine:
             headers=incoming.headers,
             body=incoming.body,
             uploads=tuple(incoming.uploads),
+            records_max=incoming.records_max,
             at=self.store.now(),
             dispatch=lambda inner: self._answer_inner(inner, grant),
         )
@@ -81,6 +69,6 @@ class Engine:
 
     def _answer_inner(self, incoming: Incoming, grant: Grant) -> Answer:
         """A request inside a request, under the same grant; only what is answered at once."""
-        answer = self.answer(replace(incoming), grant)
+        answer = self.answer(incoming, grant)
         assert isinstance(answer, Answer), "a route that takes its time cannot be part of another call"
         return answer

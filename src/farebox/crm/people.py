@@ -85,7 +85,8 @@ def get_users(call: Call) -> Answer:
     """`GET /users?type=&ids=&page=&per_page=`: 204 when there is none."""
     kind = call.choice("type", (*TYPES, "CurrentUser"), default="AllUsers")
     page = call.integer("page", default=1, minimum=1, maximum=10**6)
-    per_page = call.integer("per_page", default=PER_PAGE_MAX, minimum=1, maximum=PER_PAGE_MAX)
+    most = call.at_most(PER_PAGE_MAX)
+    per_page = call.integer("per_page", default=most, minimum=1, maximum=most)
     with call.store.reading() as db:
         everyone = list_users(db, call.organisation.zgid)
     wanted = [call.user] if kind == "CurrentUser" else [user for user in everyone if TYPES[kind](user)]

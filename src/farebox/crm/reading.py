@@ -74,7 +74,8 @@ def _parse(call: Call, module: Module) -> Query:
     fields = read_fields(call)
     if fields is None and (call.organisation.product, call.version) not in FIELDS_OPTIONAL:
         raise param_missing("fields")
-    per_page = call.integer("per_page", default=PER_PAGE_MAX, minimum=1, maximum=PER_PAGE_MAX)
+    most = call.at_most(PER_PAGE_MAX)
+    per_page = call.integer("per_page", default=most, minimum=1, maximum=most)
     sort_by = call.choice("sort_by", tuple(SORT_COLUMNS), default="id")
     descending = call.choice("sort_order", ("asc", "desc"), default="desc") == "desc"
     converted = call.choice("converted", ("true", "false", "both"), default="false")

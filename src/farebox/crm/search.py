@@ -24,7 +24,8 @@ SHOWN = "r.id, r.module, r.name, r.owner, r.created_by, r.modified_by, r.created
 
 def search(call: Call, module: Module) -> Answer:
     """`GET /{module}/search`: a page of what was found, newest first; 204 when nothing was."""
-    per_page = call.integer("per_page", default=PER_PAGE_MAX, minimum=1, maximum=PER_PAGE_MAX)
+    most = call.at_most(PER_PAGE_MAX)
+    per_page = call.integer("per_page", default=most, minimum=1, maximum=most)
     page = call.integer("page", default=1, minimum=1, maximum=10**9)
     if page * per_page > RECORDS_MAX:
         details = {"limit": RECORDS_MAX, "param_name": "page", "param": "page"}

@@ -85,7 +85,7 @@ def delete_one(call: Call, module: Module, *, record_id: int) -> Answer:
 
 
 def _write_all(call: Call, module: Module, content: dict[str, Any], write_one: WriteOne) -> Answer:
-    records = _records_of(content, maximum=RECORDS_PER_CALL_MAX)
+    records = _records_of(content, maximum=call.at_most(RECORDS_PER_CALL_MAX))
     _check_switches(content)
     with call.store.transaction() as db:
         writer = RecordWriter(call, module, db)
