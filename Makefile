@@ -35,8 +35,9 @@ soak-crash: ## kill -9 at 10,000 points and moments, the books judged after each
 	FAREBOX_CRASHES=$$(( $(KILLS) * 94 / 100 )) FAREBOX_KILLS=$$(( $(KILLS) * 5 / 100 )) \
 	FAREBOX_SUPERVISOR_KILLS=$$(( $(KILLS) / 100 )) $(if $(SEED),FAREBOX_SEED=$(SEED)) $(BIN)/pytest -s tests/crash
 
-bench: ## gateway against nginx on the same core; prints and writes build/bench.json
+bench: ## gateway against nginx on the same core, Envoy and LiteLLM beside; prints and writes build/bench.json
 	@tools/setup nginx wrk
+	-@$(if $(findstring --no-peers,$(BENCH)),,tools/setup-peers)
 	$(BIN)/python tools/bench.py $(BENCH)
 
 soak-hour: ## an hour at half load: memory, journal, p99; SOAK="--minutes 3" for less; writes build/soak.json

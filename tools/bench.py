@@ -64,7 +64,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="pairs per figure (default 5)")
     parser.add_argument("--seconds", type=int, default=5, help="of load per measurement (default 5)")
-    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--connections", type=int, default=24, help="default 24: the plan allows 25 calls in flight")
+    parser.add_argument("--peers", type=Path, help="environment of Envoy and LiteLLM (default .venv-peers)")
+    parser.add_argument("--no-peers", action="store_true", help="measure nothing but nginx and Farebox")
     arguments = parser.parse_args()
     nginx = shutil.which("nginx") or "/usr/sbin/nginx"
     with ExitStack() as stack:
@@ -93,7 +95,12 @@ def measure(stack: ExitStack, folder: Path, nginx: str, arguments: argparse.Name
             figures.extend(paired(goal, folder, proxy, gateway, arguments) for goal in wanted)
             if durability == "disk":
                 figures.append(latency(folder, proxy, gateway, arguments))
-    return {"cores": os.cpu_count(), "fdatasync_p50_ms": round(sync_ms, 3), "figures": figures}
+    from bench_peers import ENVIRONMENT, Ground, compare  # noqa: PLC0415 - it is made of the functions here
+
+    environment = arguments.peers or ENVIRONMENT
+    ground = Ground(folder=folder, upstream=upstream, proxy=proxy, nginx=nginx, environment=environment)
+    peers = [] if arguments.no_peers else compare(ground, folder / "plain.lua", arguments, figures)
+    return {"cores": os.cpu_count(), "fdatasync_p50_ms": round(sync_ms, 3), "figures": figures, "peers": peers}
 
 
 def paired(goal: Goal, folder: Path, proxy: int, gateway: int, arguments: argparse.Namespace) -> dict[str, object]:
@@ -105,7 +112,9 @@ def paired(goal: Goal, folder: Path, proxy: int, gateway: int, arguments: argpar
         plain = wrk(proxy, script, arguments.seconds, arguments.connections)
         ours = wrk(gateway, script, arguments.seconds, arguments.connections)
         if ours.failed:
-            raise SystemExit(f"{goal.name}: {ours.failed} answers were not 2xx; the figure would mean nothing")
+            raise SystemExit(
+                f"{goal.name}: {ours.failed} answers were not 2xx (build/bench.log); the figure means nothing"
+            )
         rounds.append((plain, ours))
     ratio = statistics.median(ours.rate / plain.rate for plain, ours in rounds)
     nginx_rate = statistics.median(plain.rate for plain, _ in rounds)
@@ -216,7 +225,7 @@ def gateway_running(folder: Path, upstream: int, durability: str) -> Iterator[in
     conf = folder / f"farebox-{durability}.toml"
     conf.write_text(
         f'data = "{data}"\n[gateway]\nlisten = "127.0.0.1:{port}"\ndurability = "{durability}"\n'
-        f'[console]\nlisten = "127.0.0.1:{console}"\n'
+        f'[console]\nlisten = "127.0.0.1:{console}"\n[metrics]\nlisten = "127.0.0.1:0"\n'
         f'[[upstream]]\nname = "crm"\nurl = "http://127.0.0.1:{upstream}"\ncard = "zoho-crm"\npaths = ["/"]\n'
         f'identity = "introspection"\n[upstream.introspection]\n'
         f'url = "http://127.0.0.1:{introspection}/introspect"\n',
@@ -224,10 +233,14 @@ def gateway_running(folder: Path, upstream: int, durability: str) -> Iterator[in
     )
     answers = subprocess.Popen([sys.executable, str(ROOT / "tools/bench_introspection.py"), str(introspection)])
     wait_for_port(introspection)
-    serve = subprocess.Popen(
-        ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "farebox.cli", "serve", "--config", str(conf)],
-        stdout=subprocess.DEVNULL,
-    )
+    log = ROOT / "build/bench.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("wb") as out:
+        serve = subprocess.Popen(
+            ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "farebox.cli", "serve", "--config", str(conf)],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
     try:
         wait_for_health(port)
         pin_gateway(serve.pid)
