@@ -118,7 +118,7 @@ def routes(world: World) -> list[tuple[Role, str, frozenset[str]]]:
             found.append((role_of(route), f"{route.path}/live.js", frozenset({"GET", "HEAD"})))
         else:
             assert isinstance(route, APIRoute)
-            found.append((role_of(route), route.path, frozenset(route.methods)))
+            found.append((role_of(route), route.path, frozenset(route.methods or ())))
     return found
 
 
