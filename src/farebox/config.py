@@ -113,6 +113,8 @@ class GatewayConfig:
     client_connections_max: int = _setting(10_000, "open connections of callers", low=1)
     upstream_connections_max: int = _setting(256, "open connections to one address of an upstream", low=1)
     upstream_waiting_max: int = _setting(10_000, "calls waiting for a connection to one address of an upstream", low=0)
+    tunnel_idle_seconds: float = _setting(300.0, "an open tunnel (websocket) through which nothing moves", low=0.1)
+    tunnels_max: int = _setting(1_000, "open tunnels of a worker; they count as no connection of calls", low=0)
     pipelined_bytes_max: int = _setting(
         256 * KIB, "bytes of further requests read on a connection while one is upstream", low=16 * KIB
     )

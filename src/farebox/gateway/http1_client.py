@@ -349,14 +349,13 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
         self._progress = False
         self._piece = len(data)
         try:
-            while True:
-                try:
-                    self._parser.feed_data(data)
-                except httptools.HttpParserUpgrade as upgrade:  # the field is not forwarded: go on as if without
-                    data = data[upgrade.args[0] :]
-                    if data:
-                        continue
-                break
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # What follows is another request, or another protocol's: the answer tells, and until then it waits.
+            rest = data[upgrade.args[0] :]
+            if rest and not self._input_over:
+                self._pending.append(rest)
+                self._pending_bytes += len(rest)
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
             if not isinstance(cause, HeadError):
@@ -443,6 +442,23 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
             self.transport.resume_reading()
 
     # -- for calls --------------------------------------------------------------------------------------------------
+
+    def hand_over(self) -> tuple[asyncio.Transport, bytes, bool]:
+        """(the socket, what was read and not parsed, whether the caller sends no more), for another protocol.
+
+        Whoever takes them tells `connection_lost` when it ends.
+        """
+        assert self.transport is not None
+        first = b"".join(self._pending)
+        self._pending.clear()
+        self._pending_bytes = 0
+        self._input_over = True
+        self._wait_for(None)
+        self._waits.client_write.stop(self)
+        if self._read_pauses and not self._eof:
+            self.transport.resume_reading()
+        self._read_pauses = 0
+        return self.transport, first, self._eof
 
     def is_secure(self) -> bool:
         """Whether the caller speaks TLS."""

@@ -55,6 +55,7 @@ class RequestHead:
         "repeatable",
         "target",
         "task",
+        "upgrade",
         "version_11",
         "via",
     )
@@ -82,6 +83,8 @@ class RequestHead:
         self.forwarded: Fields | None = None
         self.forwarded_for = b""
         self.via = b""
+        self.upgrade = b""
+        """What the request asks to switch to, where it may ask."""
         self.repeatable = False
         """Whether the same bytes mean the same again: HTTP/1.1, kept alive, a body of known length, nothing awaited."""
         self.known: KnownHead | None = None
@@ -112,6 +115,7 @@ class RequestHead:
         head.forwarded = self.forwarded
         head.forwarded_for = self.forwarded_for
         head.via = self.via
+        head.upgrade = self.upgrade
         head.repeatable = self.repeatable
         head.known = known
         return head
@@ -129,7 +133,7 @@ def request_head(  # noqa: C901, PLR0912, PLR0915 - long: one branch per field t
     hosts = 0
     coding: bytes | None = None
     nominated: bytes | None = None
-    upgrade = False
+    upgrade: bytes | None = None
     for name, value in fields:
         kind = kinds(name)
         if kind is None:
@@ -183,10 +187,10 @@ def request_head(  # noqa: C901, PLR0912, PLR0915 - long: one branch per field t
         elif kind == field.VIA:
             head.via = value if not head.via else head.via + b", " + value
         elif kind == field.UPGRADE:
-            upgrade = True
+            upgrade = value if upgrade is None else upgrade + b"," + value
         elif kind == field.FORBIDDEN:
             raise bad_request("FIELD_NAME_INVALID", "A field name holds an underscore; use a hyphen.")
-    _frame(head, coding, upgrade=upgrade)
+    _frame(head, coding, upgrade=upgrade is not None)
     if hosts != 1 or _HOST.fullmatch(head.host) is None:
         raise bad_request("HOST_INVALID", "Host must be given exactly once and be host or host:port.")
     if method in (b"CONNECT", b"TRACE"):
@@ -196,12 +200,14 @@ def request_head(  # noqa: C901, PLR0912, PLR0915 - long: one branch per field t
             )
         )
     if nominated is not None:
-        _nominate(head, nominated)
+        _nominate(head, nominated, upgrade)
     head.target, path, query = origin_form(target, head.host)
     head.path = path.decode("ascii")
     head.query = query.decode("ascii")
     head.repeatable = (
-        head.version_11 and head.keep_alive and not (upgrade or head.expects_continue or head.length == CHUNKED)
+        head.version_11
+        and head.keep_alive
+        and not (upgrade is not None or head.expects_continue or head.length == CHUNKED)
     )
     return head
 
@@ -226,8 +232,10 @@ def _frame(head: RequestHead, coding: bytes | None, *, upgrade: bool) -> None:
         head.expects_continue = False
 
 
-def _nominate(head: RequestHead, value: bytes) -> None:
+def _nominate(head: RequestHead, value: bytes, upgrade: bytes | None) -> None:
     names = {name.strip(b" \t").lower() for name in value.split(b",")}
+    if upgrade is not None and b"upgrade" in names and head.version_11:  # RFC 9110 7.8
+        head.upgrade = upgrade
     if b"close" in names:
         head.keep_alive = False
     elif b"keep-alive" in names:

@@ -15,6 +15,7 @@ from farebox.gateway.http1_answer import UNTIL_CLOSE, AnswerHead, AnswerInvalidE
 from farebox.gateway.http1_fields import CONTENT_LENGTH, TRANSFER_ENCODING, answer_fields
 from farebox.gateway.http1_known import KnownAnswers
 from farebox.gateway.http1_request import Fields
+from farebox.gateway.http1_switch import SWITCHING, switch_head
 from farebox.gateway.timeouts import TimeoutClass
 
 INTERIM_ANSWERS_MAX: Final = 16
@@ -119,6 +120,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_pool",
         "_progress",
         "_quiet",
+        "_switched",
         "_wait",
         "_waits",
         "call",
@@ -151,6 +153,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._doubt = False
         self._bytes_seen = False
         self._interims = 0
+        self._switched: AnswerHead | None = None
         self._quiet = 0
         self._paused = False
 
@@ -278,13 +281,18 @@ class UpstreamConnection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if len(self._fields) > self._pool.header_fields_max:
             raise AnswerInvalidError("an answer with too many fields")
-        if 100 <= status < 200 and status != 101:  # noqa: PLR2004 - RFC 9110 15.2; 101 was never asked for
+        if 100 <= status < 200 and status != SWITCHING:  # noqa: PLR2004 - RFC 9110 15.2
             self._interims += 1
             if self._interims > INTERIM_ANSWERS_MAX:
                 raise AnswerInvalidError("interim answers without end")
             if any(answer_fields.of(name) in _FRAMING for name, _ in self._fields):  # RFC 9110 8.6, RFC 9112 6.1
                 raise AnswerInvalidError("an interim answer that speaks of a body")
             self.call.interim(status, self._fields)
+            return
+        # Only a call that asked for another protocol (`upgrade`) can be told that it begins.
+        asked = getattr(self.call, "upgrade", b"") if status == SWITCHING else b""
+        if asked:
+            self._head = self._switched = switch_head(self._parser.get_http_version(), self._fields, asked=asked)
             return
         self._answer = self._head = answer_head(
             status, self._parser.get_http_version(), self._fields, to_head=self.call.is_head
@@ -314,13 +322,18 @@ class UpstreamConnection(asyncio.Protocol):
 
     # -- within -----------------------------------------------------------------------------------------------------
 
-    def _parse(self, data: bytes) -> str:
+    def _parse(self, data: bytes) -> str:  # noqa: PLR0911 - one per way a read can go wrong
         """Feed the parser; what is wrong in words, or nothing."""
         self._progress = False
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            return "the upstream switched protocols without being asked"
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._switched is None:
+                return "the upstream switched protocols without being asked"
+            rest = data[upgrade.args[0] :]
+            if rest:
+                self._chunks.append(rest)
+            return ""
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
             if not isinstance(cause, AnswerInvalidError):
@@ -404,6 +417,20 @@ class UpstreamConnection(asyncio.Protocol):
             self._paused = False
             self.transport.resume_reading()
             self._wait_for(self._waits.upstream_body)
+
+    def hand_over(self) -> asyncio.Transport:
+        """The socket, for another protocol; the pool counts it no longer.
+
+        Whoever takes it tells `connection_lost` when it ends.
+        """
+        assert self.transport is not None
+        self.call = None
+        self._wait_for(None)
+        self._pool.lost(self)
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
+        return self.transport
 
     def close(self) -> None:
         """End the connection at once, with whatever was on its way."""

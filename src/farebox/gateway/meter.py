@@ -549,9 +549,13 @@ class Call(Exchange):
 
     def streamed(self) -> None:
         """A streamed answer was passed on to its end."""
+        self.ended(outcome=CHARGED, reason="")
+
+    def ended(self, *, outcome: str, reason: str) -> None:
+        """What was passed on while it came is over."""
         self._leave()
         if self.recorded == OPEN:
-            self._close(outcome=CHARGED, reason="")
+            self._close(outcome=outcome, reason=reason)
 
     # -- answer -----------------------------------------------------------------------------------------------------
 

@@ -117,6 +117,7 @@ class Plane:
         journal: Journal,
         target_salt: bytes,
         new_call: Callable[[Plane, ClientConnection, RequestHead, Route], ClientCall],
+        new_upgrade: Callable[[Plane, ClientConnection, RequestHead, Route], ClientCall],
     ) -> None:
         self.config = config
         self.loop = loop
@@ -140,6 +141,7 @@ class Plane:
         self.clients: set[ClientConnection] = set()
         self._body_bytes = 0
         self._new_call = new_call
+        self._new_upgrade = new_upgrade
         self.routes = routes
         self._router = Router((place, route) for route in routes for place in route.places)
         self._hash = blake2b(digest_size=8, key=target_salt)
@@ -156,7 +158,7 @@ class Plane:
             return self._health(client, head)
         route = self._router.find(head.host, path)
         if route is not None:
-            return self._new_call(self, client, head, route)
+            return (self._new_upgrade if head.upgrade else self._new_call)(self, client, head, route)
         return self.refuse_head(
             client,
             head,

@@ -30,5 +30,6 @@ class Waits:
         self.upstream_body = add("upstream_body", config.body_idle_seconds)
         self.upstream_idle = add("upstream_idle", config.idle_connection_seconds)
         self.upstream_connection = add("upstream_connection", CONNECTION_WAIT_FACTOR * config.connect_seconds)
+        self.tunnel_idle = add("tunnel_idle", config.tunnel_idle_seconds)
         self.answer_hold = add("answer_hold", config.answer_hold_seconds)
         self.quota = add("quota", config.quota_wait_seconds)

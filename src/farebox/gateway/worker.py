@@ -44,6 +44,7 @@ from farebox.gateway.plane import JOURNAL_FILLING, Matches, Plane, Route
 from farebox.gateway.standing import Standing
 from farebox.gateway.tls import upstream_verification
 from farebox.gateway.token_books import TokenBooks
+from farebox.gateway.tunnel import Tunnels
 from farebox.gateway.upstream import IN_ORDER, Balance, Servers, connections
 from farebox.gateway.waits import LINGER_SECONDS, Waits
 from farebox.journal.position import Position
@@ -193,6 +194,7 @@ class Worker:
         )
         self.counters = Counters(parts.page or CounterPage(), seat=parts.seat)
         self.waits = Waits(settings, loop)
+        self._tunnels = Tunnels(tunnels_max=settings.tunnels_max, idle=self.waits.tunnel_idle)
         self._token_books = TokenBooks(
             settings,
             loop=loop,
@@ -209,6 +211,7 @@ class Worker:
             journal=self.journal,
             target_salt=parts.target_salt,
             new_call=_led_back_or_not if any(each.api_domain for each in parts.config.upstream) else Call,
+            new_upgrade=self._tunnels.new_call,
         )
         self.waits.timeouts.every_tick(self.plane.refusals.flush_if_due)
         self.waits.timeouts.every_tick(self.plane.refusal_log.write_if_due)
@@ -276,6 +279,7 @@ class Worker:
         await asyncio.sleep(0)  # aborted connections tell their calls, which are charged
         await asyncio.sleep(0.01)
         self._token_books.close()
+        self._tunnels.close()
         for pool in self._pools:
             pool.close()
         for task in self._tasks:
