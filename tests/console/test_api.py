@@ -66,6 +66,20 @@ def test_usage_by_every_dimension(client: httpx.Client, by: str, value: str, mil
     assert found["organisation_less_sum"] == 0
 
 
+def test_what_was_let_through_is_told_apart_and_shadow_mode_is_said(served: World, client: httpx.Client) -> None:
+    assert client.get(f"{ACME}/allowance").json()["shadow"] is False
+    served.directory.set_org("acme", shadow=True)
+    served.call("ada", credits=3, times=2, shadow="allowance", leased=False)
+    served.call("farebox", app="farebox", credits=4, leased=False)
+    served.loaded()
+    until(lambda: client.get(f"{ACME}/allowance").json()["shadow"] is True, what="shadow mode is known")
+    found = client.get(f"{ACME}/usage", params={"by": "app"}).json()
+    assert (found["would_have_been_refused"], found["would_have_been_refused_millicredits"]) == (2, 6_000)
+    assert found["unleased_millicredits"] == 4_000
+    assert found["organisation_less_sum"] == 0
+    assert {line["value"]: line["name"] for line in found["lines"]}["farebox"] == "Farebox itself"
+
+
 def test_login_and_password_token_and_key_are_ways_in_and_nothing_else_is(served: World) -> None:
     client = served.client()
     assert client.get("/api/v1/organisations").status_code == 401

@@ -179,6 +179,7 @@ def test_quota_out_of_reach_is_said_with_what_it_means_and_the_last_figures_stay
     page = text_of(served)
     assert "Quota cannot be read since" in page
     assert "Calls go on within the credits already lent to the gateways" in page
+    assert "after that they are refused until quota can be written again" in page
     assert "10 of 52,500 used" in page
     assert "not known while quota cannot be read" in page
     (served.folder / "away.db").rename(served.folder / "quota.db")
@@ -241,3 +242,47 @@ def test_the_page_is_semantic_and_labelled(served: World) -> None:
     for table in re.findall(r"<table.*?</table>", page, re.DOTALL):
         assert "<caption" in table or 'class="list"' in table
         assert 'scope="row"' in table or "<tbody></tbody>" in table
+
+
+def test_shadow_mode_is_said_with_how_many_calls_would_have_been_refused_and_what_they_cost(served: World) -> None:
+    served.directory.set_org("acme", shadow=True)
+    until(lambda: "Shadow mode: no call is refused" in text_of(served), what="the page knows of shadow mode")
+    assert "No call of the last 24 hours would have been refused." in text_of(served)
+    use(served, 52_500)
+    served.call("ada", credits=3, times=7, shadow="allowance", leased=False)
+    served.loaded()
+    page = text_of(served)
+    assert "Would have been refused: 7 calls of the last 24 hours. They went through and cost 21 credits" in page
+    assert "21 credits more are used than the total of 52,500 allows. Were shadow mode ended now" in page
+    assert "of it would have been refused let through in shadow mode 7 21" in page
+    assert "Calls are refused:" not in page
+    assert "Shadow mode: nothing is refused; would have been refused: 7 calls." in page
+    served.directory.set_org("acme", shadow=False)
+    until(lambda: "Calls are refused:" in text_of(served), what="the page knows that it is over")
+    assert "of it would have been refused let through in shadow mode 7 21" in text_of(served), "it still counts in used"
+
+
+def test_unleased_spend_has_a_line_of_its_own_only_where_there_is_any(served: World) -> None:
+    use(served, 10)
+    served.loaded()
+    assert "unleased" not in text_of(served)
+    served.call("ada", credits=2, times=3, leased=False)
+    served.loaded()
+    assert "of it unleased let through while quota was out of reach 6" in text_of(served)
+
+
+def test_what_happens_to_calls_while_quota_is_out_of_reach_is_said_as_it_is_configured(world: World) -> None:
+    world.serve(fails_open=True)
+    world.loaded()
+    use(world, 10)
+    (world.folder / "quota.db").rename(world.folder / "away.db")
+    assert "they are let through whatever the allowance, as gateway.quota_out_of_reach says" in text_of(world)
+    world.directory.set_org("acme", shadow=True)
+    until(lambda: "as the organisation is in shadow mode" in text_of(world), what="the page knows of shadow mode")
+
+
+def test_the_look_ups_of_farebox_itself_have_a_name(served: World) -> None:
+    served.call("farebox", app="farebox", times=2)
+    served.loaded()
+    assert "Farebox itself 2 2" in text_of(served)
+    assert "not in the directory" not in text_of(served)

@@ -54,6 +54,21 @@ def test_on_the_consoles_machine_it_asks_as_the_operator(busy: World) -> None:
     assert "organisation less sum: 0" in told
 
 
+def test_shadow_mode_and_unleased_spend_have_lines_of_their_own(busy: World) -> None:
+    told = farebox_usage(busy, "--data", str(busy.folder), "--org", "acme", "--product", "crm").stdout
+    assert "shadow" not in told
+    busy.directory.set_org("acme", shadow=True)
+    told = farebox_usage(busy, "--data", str(busy.folder), "--org", "acme", "--product", "crm").stdout
+    assert "in shadow mode: nothing is refused" in told
+    busy.call("ada", credits=3, times=2, shadow="allowance", leased=False)
+    busy.call("ada", credits=4, leased=False)
+    busy.serve()
+    busy.loaded()
+    told = farebox_usage(busy, "--data", str(busy.folder), "--org", "acme", "--product", "crm").stdout
+    assert "would have been refused: 2 calls of 6 credits, let through in shadow mode" in told
+    assert "of it unleased" in told
+
+
 def test_elsewhere_it_signs_in_by_login_or_token_and_sees_that_org_only(busy: World) -> None:
     busy.serve()
     busy.loaded()

@@ -203,7 +203,7 @@ class World:
 
     # --- the console --------------------------------------------------------------------------------------------
 
-    def serve(self, *, load: bool = True, public_url: str = "") -> str:
+    def serve(self, *, load: bool = True, public_url: str = "", fails_open: bool = False) -> str:
         """The console's address; `public_url` is what it believes people type."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -225,6 +225,7 @@ class World:
             public_url=public_url or self.url,
             session_hours=12,
             local_token=self.local_token,
+            fails_open=fails_open,
         )
         self.app = app
         config = uvicorn.Config(

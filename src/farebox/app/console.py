@@ -66,6 +66,7 @@ def serve_console(kept: InForce) -> None:
             gateway_url=gateway_url(settings.gateway),
             public_url=url,
             session_hours=settings.console.session_hours,
+            fails_open=settings.gateway.quota_out_of_reach == "open",
             local_token=write_local_access(
                 settings.data, url_of(settings.console.listen, port=listener.getsockname()[1])
             ).token,

@@ -187,6 +187,8 @@ def _from_quota(asked: _Asked, folder: Path, *, note: str) -> dict[str, Any]:
         found: list[dict[str, Any]] = []
         for account in _chosen(accounts, asked):
             view = quota.view(Account(account["org"], account["product"], account["pool"]))
+            org = orgs.org(account["org"])
+            shadow = org is not None and org.shadow
             allowance = {
                 "at": text_of(view.store_time),
                 "total": view.allowance.total,
@@ -194,6 +196,7 @@ def _from_quota(asked: _Asked, folder: Path, *, note: str) -> dict[str, Any]:
                 "held": view.held,
                 "unused": view.allowance.total - view.used - view.held,
                 "unaccounted": view.unaccounted,
+                "shadow": shadow,
             }
             found.append({**account, "allowance": allowance, "usage": None})
     finally:
@@ -227,6 +230,8 @@ def _print_account(account: dict[str, Any]) -> None:
         print(f"  {allowance['sentence']}")
     rows = [("total", allowance["total"]), ("used", allowance["used"]), ("held", allowance["held"])]
     print("  " + "   ".join(f"{name} {text_of(n)}" for name, n in [*rows, ("unused", allowance["unused"])]))
+    if spent is None and allowance["shadow"]:
+        print("  in shadow mode: nothing is refused for want of credits")
     if allowance["unaccounted"]:
         print(f"  of it unaccounted {text_of(allowance['unaccounted'])}")
     if spent is None:
@@ -236,10 +241,19 @@ def _print_account(account: dict[str, Any]) -> None:
     if spent["others_millicredits"]:
         lines.append(("(others)", 0, spent["others_millicredits"], 0))
     lines.append(("sum", spent["calls"], spent["millicredits"], spent["refusals"]))
+    if spent["unleased_millicredits"]:
+        lines.append(("of it unleased", 0, spent["unleased_millicredits"], 0))
     width = max(len(name) for name, *_ in lines)
     print(f"  {'':{width}}  {'calls':>10}  {'credits':>12}  {'refused':>8}")
     for name, calls, credits_, refusals in lines:
         print(f"  {name:{width}}  {calls:>10,}  {text_of(credits_):>12}  {refusals:>8,}")
+    shadowed = spent["would_have_been_refused"]
+    if shadowed or allowance["shadow"]:
+        cost = text_of(spent["would_have_been_refused_millicredits"])
+        print(
+            f"  would have been refused: {shadowed:,} {'call' if shadowed == 1 else 'calls'} of {cost} credits", end=""
+        )
+        print(", let through in shadow mode")
     if spent["organisation_less_sum"] is not None:
         print(f"  organisation less sum: {text_of(spent['organisation_less_sum'])} at {spent['at']}")
 

@@ -47,6 +47,7 @@ def create_app(
     public_url: str,
     session_hours: int,
     local_token: str | None = None,
+    fails_open: bool = False,
 ) -> FastAPI:
     """The console. `app.state.live.stop()` ends the live updates, so that a server can stop.
 
@@ -64,6 +65,7 @@ def create_app(
         templates=templates(),
         gateway_url=gateway_url.rstrip("/"),
         session_seconds=session_hours * 3_600,
+        fails_open=fails_open,
     )
     live = live_of(parts)
     app = FastAPI(

@@ -81,6 +81,7 @@ class DirectoryOrgs:
             id=record.org,
             name=record.name or record.org,
             time_zone=record.time_zone,
+            shadow=record.shadow,
             subscriptions=tuple(
                 found for each in image.subscriptions(id_) if (found := self._subscription(each)) is not None
             ),

@@ -14,12 +14,16 @@ from typing import Final
 from farebox.console.orgs import User
 from farebox.domain.credits import MILLICREDITS_PER_CREDIT
 from farebox.domain.instants import MICROSECONDS, Instant, returns_at
+from farebox.domain.names import FAREBOX
 from farebox.quota.port import AccountView, AllowanceInForce
 from farebox.usage.port import Breakdown, UsageLine, UsageTotals
 
 HOUR_SECONDS: Final = 3_600
 HOURS: Final = 25
 """The last whole second of the window returns one second after 24 hours: in the 25th hour."""
+FAREBOX_TITLE: Final = "Farebox itself"
+"""Its own calls, that ask an API whose token it was sent."""
+
 MILESTONE_PERCENTS: Final = (10, 25, 50)
 
 
@@ -149,6 +153,8 @@ def consumption(
 ) -> Consumption:
     """Every user of the org with what they spent, whoever else the entries name, and calls without a user, last."""
     totals, by_user = spent.totals, {line.value: line for line in spent.lines}
+    if FAREBOX in by_user:
+        users = (*users, User(id=FAREBOX, name=FAREBOX_TITLE))
     known = {user.id: user for user in users}
     nothing = UsageLine(value="", calls=0, credits=0, refusals=0)
     of_users = [_line(user, by_user.get(user.id, nothing), totals, known=True) for user in users if user.id]

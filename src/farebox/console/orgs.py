@@ -40,6 +40,8 @@ class Org:
     name: str
     time_zone: str
     subscriptions: tuple[Subscription, ...]
+    shadow: bool = False
+    """Shadow mode: its calls are judged and recorded, and none is refused for want of credits."""
 
     def subscription(self, product: str) -> Subscription | None:
         """Its subscription of that product, if it has one."""

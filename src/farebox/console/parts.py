@@ -30,6 +30,8 @@ class Parts:
     templates: jinja2.Environment
     gateway_url: str
     session_seconds: int
+    fails_open: bool = False
+    """Whether the gateways let calls through while quota is out of reach."""
 
     def reading(self, place: Place) -> Reading:
         """The place's figures now."""
@@ -46,7 +48,9 @@ class Parts:
         """The dashboard's fragments for a place."""
         guide = guide_for(self.card_of(place.subscription.card), self.gateway_url)
         tabs = self.tabs(place, with_levels=True)
-        return fragments_of(self.reading(place), templates=self.templates, guide=guide, tabs=tabs)
+        return fragments_of(
+            self.reading(place), templates=self.templates, guide=guide, tabs=tabs, fails_open=self.fails_open
+        )
 
     def _tab(self, shown: Place, other: Place, *, with_level: bool) -> Tab:
         storage = self.readings.storage(other.org, other.subscription, other.pool) if with_level else None

@@ -87,7 +87,16 @@ def sentence(reading: Reading, zone: tzinfo) -> str:
         return f"{credits_text(reading.allowance.total)} credits in any 24 hours. What is used cannot be read now."
     if reading.allowance.suspended:
         return f"{reading.org.name} is suspended: no call that costs credits is let through."
-    return f"{_use(reading, storage)} {_outlook(reading, storage, zone)}".rstrip()
+    said = (_use(reading, storage), _outlook(reading, storage, zone), shadow_text(reading))
+    return " ".join(text for text in said if text)
+
+
+def shadow_text(reading: Reading) -> str:
+    """What shadow mode let through, in one sentence; empty for an org that is not in it."""
+    if not reading.org.shadow:
+        return ""
+    calls = 0 if reading.consumption is None else reading.consumption.totals.shadow_calls
+    return f"Shadow mode: nothing is refused; would have been refused: {count_text(calls, 'call')}."
 
 
 def _use(reading: Reading, storage: Storage) -> str:

@@ -58,6 +58,7 @@ class Allowance(BaseModel):
     returns_within_hour: int
     returns_by_hour: list[int] = Field(description="what returns in each hour from `at`; the last lasts one second")
     sentence: str
+    shadow: bool = Field(description="shadow mode: calls are judged and recorded, none is refused for want of credits")
     quota_lost_at: str | None = Field(description="since when quota cannot be read; the figures are the last that were")
 
 
@@ -84,6 +85,9 @@ class Usage(BaseModel):
     calls: int
     millicredits: int
     refusals: int
+    unleased_millicredits: int = Field(description="part of millicredits: let through while quota was out of reach")
+    would_have_been_refused: int = Field(description="part of calls: let through in shadow mode only")
+    would_have_been_refused_millicredits: int = Field(description="what these cost, a part of millicredits")
     organisation_less_sum: int | None = Field(
         description="used of the organisation less `millicredits`; null while quota cannot be read"
     )

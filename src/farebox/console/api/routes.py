@@ -8,11 +8,13 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from farebox.console.api import models
 from farebox.console.doors import login_of
+from farebox.console.figures import FAREBOX_TITLE
 from farebox.console.parts import Parts
 from farebox.console.places import Place, place_of, visible_orgs
 from farebox.console.readings import Reading
 from farebox.console.words import sentence, zone_named
 from farebox.domain.instants import text_of
+from farebox.domain.names import FAREBOX
 from farebox.errors import QuotaUnavailableError, UsageUnavailableError
 from farebox.usage.port import Dimension
 
@@ -87,6 +89,7 @@ def _allowance(reading: Reading) -> models.Allowance:
         returns_within_hour=storage.within_hour,
         returns_by_hour=list(storage.hours),
         sentence=sentence(reading, zone_named(reading.org.time_zone)),
+        shadow=reading.org.shadow,
         quota_lost_at=None if reading.quota_lost_at is None else text_of(reading.quota_lost_at),
     )
 
@@ -112,7 +115,11 @@ def _usage(parts: Parts, place: Place, by: Dimension) -> models.Usage:
         gap = None if stored is None else stored.used - totals.credits
         lines = [
             models.UsageLineOf(
-                value=line.value, name=line.value, calls=line.calls, millicredits=line.credits, refusals=line.refusals
+                value=line.value,
+                name=_name(line.value, by),
+                calls=line.calls,
+                millicredits=line.credits,
+                refusals=line.refusals,
             )
             for line in spent.lines
         ]
@@ -128,7 +135,14 @@ def _usage(parts: Parts, place: Place, by: Dimension) -> models.Usage:
         calls=totals.calls,
         millicredits=totals.credits,
         refusals=totals.refusals,
+        unleased_millicredits=totals.unleased,
+        would_have_been_refused=totals.shadow_calls,
+        would_have_been_refused_millicredits=totals.shadow_credits,
         organisation_less_sum=gap,
         lines=lines,
         others_millicredits=others,
     )
+
+
+def _name(value: str, by: Dimension) -> str:
+    return FAREBOX_TITLE if by is Dimension.APP and value == FAREBOX else value

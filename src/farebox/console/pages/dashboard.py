@@ -45,10 +45,10 @@ class Tab:
 
 
 def fragments_of(
-    reading: Reading, *, templates: jinja2.Environment, guide: Guide, tabs: Sequence[Tab]
+    reading: Reading, *, templates: jinja2.Environment, guide: Guide, tabs: Sequence[Tab], fails_open: bool = False
 ) -> dict[str, str]:
-    """The HTML of each fragment, and the page's title."""
-    values = {**_values(reading, guide), "products": tabs, "here": DASHBOARD}
+    """The HTML of each fragment, and the page's title. `fails_open`: calls go on while quota is out of reach."""
+    values = {**_values(reading, guide), "products": tabs, "here": DASHBOARD, "fails_open": fails_open}
     made = {name: templates.get_template(f"fragments/{name}.html").render(values) for name in FRAGMENTS}
     made["title"] = values["title"]
     return made
@@ -99,6 +99,8 @@ def _state(reading: Reading) -> str:
     assert storage is not None, "quota was read"
     if reading.allowance.suspended:
         return "suspended"
+    if reading.org.shadow:
+        return "shadow"
     if storage.level is not Level.CALM:
         return storage.level.name.lower()
     spent = reading.consumption.totals if reading.consumption else None
