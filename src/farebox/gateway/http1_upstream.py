@@ -170,9 +170,10 @@ class UpstreamConnection(asyncio.Protocol):
         if call is None:
             self.close()
             return
-        if not self._bytes_seen and self._known_answer(call, data):
+        begins = not self._bytes_seen
+        if begins and self._known_answer(call, data):
             return
-        failure = "" if self._bytes_seen or data.startswith(_HTTP) else _not_http(data)
+        failure = "" if not begins or data.startswith(_HTTP) else _not_http(data)
         self._bytes_seen = True
         failure = failure or self._parse(data)
         if self.call is not call:
@@ -187,7 +188,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.call is not call:  # given up over what came: this connection is closed
             return
         if self._complete:
-            if head is not None and not self._doubt and not self._interims:
+            if begins and head is not None and not self._doubt and not self._interims:
                 self._pool.answers.remember(data, head)
             self._finish()
         elif failure:

@@ -6,10 +6,13 @@ import contextlib
 import re
 import socket
 import threading
+import time
+from pathlib import Path
 from typing import Final, Self
 
 import h11
 
+DEADLINE_SECONDS: Final = 10.0
 HEAD_BYTES_MAX: Final = 256 * 1024
 ESCAPED_UNRESERVED: Final = re.compile(r"%(?:2[de]|3[0-9]|[46][1-9a-f]|[57][0-9a]|5f|7e)", re.IGNORECASE)
 
@@ -92,6 +95,8 @@ class Liar(Listener):
         self.asked: list[tuple[str, int]] = []
         self.lies: dict[str, tuple[bytes, bool]] = {}
         """By target: the bytes, and whether the connection ends after them."""
+        self.pieces: dict[str, tuple[bytes, bytes]] = {}
+        """By target: bytes that are surely read apart."""
         super().__init__()
 
     def serve(self, connection: socket.socket, number: int) -> None:
@@ -102,6 +107,12 @@ class Liar(Listener):
             while (request := reading.next_request()) is not None:
                 self.asked.append((request[1], number))
                 good = reading.answer()
+                if request[1] in self.pieces:
+                    first, second = self.pieces[request[1]]
+                    connection.sendall(first)
+                    _until_read(connection)
+                    connection.sendall(second)
+                    continue
                 lie, ends = self.lies.get(request[1], (good, False))
                 connection.sendall(lie)
                 if ends:
@@ -164,6 +175,24 @@ def requests_in(said: bytes) -> list[Seen]:
             found.append(request)
             reading.answer()
     return found
+
+
+def _until_read(connection: socket.socket) -> None:
+    """Wait until the other side's kernel has handed over all that was sent: its receive queue is empty."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while _unread(connection):
+        assert time.monotonic() < deadline, "what was sent is not read"
+        time.sleep(0.001)
+
+
+def _unread(connection: socket.socket) -> bool:
+    """Whether the other side, on this machine, has bytes of ours that it did not read (Linux: /proc/net/tcp)."""
+    here, there = connection.getsockname()[1], connection.getpeername()[1]
+    for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
+        _, local, remote, _, queues = line.split()[:5]
+        if (int(local[-4:], 16), int(remote[-4:], 16)) == (there, here):
+            return int(queues.split(":")[1], 16) > 0
+    return False
 
 
 def plain(target: str) -> str:

@@ -35,6 +35,8 @@ class Caller:
     def __init__(self, address: Address) -> None:
         self._socket = socket.create_connection(address, timeout=DEADLINE_SECONDS)
         self._parser = h11.Connection(h11.CLIENT)
+        self.names: set[str] = set()
+        """The fields of the last answer."""
 
     def ask(self, method: str, target: str, *, last: bool = False) -> tuple[int, bytes]:
         """(status, body); (0, ...) where there was no answer, as much of the body as came where it broke off."""
@@ -52,6 +54,7 @@ class Caller:
                     self._parser.receive_data(self._socket.recv(65536))
                 elif isinstance(event, h11.Response):
                     status = event.status_code
+                    self.names = {bytes(name).decode() for name, _ in event.headers}
                 elif isinstance(event, h11.Data):
                     got += bytes(event.data)
         except (h11.RemoteProtocolError, ConnectionResetError):
@@ -110,3 +113,17 @@ def by_nginx(nginx: Proxy, answered: Answered) -> tuple[int, bytes]:
         return caller.ask(answered.method, "/lie", last=True)
     finally:
         caller.close()
+
+
+def test_the_rest_of_an_answer_is_not_learnt_as_a_whole_one(gateway: Proxy) -> None:
+    """An answer read in two pieces, the second of which looks like one by itself."""
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"
+    gateway.upstream.lies["/end"] = (whole + b"end", False)
+    first, second = Caller(gateway.address), Caller(gateway.address)
+    gateway.upstream.pieces["/halves"] = (b"HTTP/1.1 200 OK\r\nX-Reflected: ", whole + b"one")
+    assert first.ask("GET", "/halves") == (200, b"one")
+    assert "x-reflected" in first.names
+    assert second.ask("GET", "/end") == (200, b"end")
+    assert "x-reflected" not in second.names
+    first.close()
+    second.close()

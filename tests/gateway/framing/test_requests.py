@@ -103,3 +103,17 @@ def assert_nothing_after_a_refusal(outcome: Outcome) -> None:
     assert not refused or refused == [len(outcome.statuses) - 1]
     if refused:
         assert len(outcome.seen) == refused[0]
+
+
+@pytest.mark.parametrize("row", [row for row, said in ROWS.items() if said.status < REFUSED])
+def test_what_was_learnt_from_a_request_lets_no_other_one_pass(gateway: Proxy, row: str) -> None:
+    """A word more in the request line is never accepted, however the rest was spelled when it came alone."""
+    said = ROWS[row].data
+    for _ in range(2):
+        exchange(gateway.address, said, end=True)
+    gateway.upstream.taken()
+    method, _, rest = said.lstrip(b"\r\n").partition(b" ")
+    for word in (b"/x", b"/x ", b"/x  ", b"/x\t", b" /x "):
+        longer = Said((method + b" " + word + rest).decode("latin-1"), 0, 0)
+        outcome = gateway.alone(longer)
+        assert outcome.seen == requests_in(longer.data)[: len(outcome.seen)]
