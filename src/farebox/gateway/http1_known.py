@@ -102,7 +102,7 @@ class KnownHeads:
         if end > HEAD_BYTES_MAX or not head.repeatable or len(data) - end != head.length:
             return
         method, *_, rest = data[:end].split(b" ", 2)
-        # Only the one spelling `find` cuts apart: "GET  /a HTTP/1.1", which the parser takes, would vouch for "GET /b /a".
+        # Only the spelling that `find` cuts apart: "GET  /a HTTP/1.1", accepted, would vouch for "GET /b /a HTTP/1.1".
         if method != head.method or not rest.startswith(b"HTTP/1.1\r\n"):
             return
         known = self._known.setdefault(method, {})

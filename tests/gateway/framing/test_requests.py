@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -116,4 +117,5 @@ def test_what_was_learnt_from_a_request_lets_no_other_one_pass(gateway: Proxy, r
     for word in (b"/x", b"/x ", b"/x  ", b"/x\t", b" /x "):
         longer = Said((method + b" " + word + rest).decode("latin-1"), 0, 0)
         outcome = gateway.alone(longer)
-        assert outcome.seen == requests_in(longer.data)[: len(outcome.seen)]
+        plainly = re.sub(rb" +HTTP/1", b" HTTP/1", longer.data)  # which both proxies forgive, and h11 does not
+        assert outcome.seen == requests_in(plainly)[: len(outcome.seen)]
