@@ -17,7 +17,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from farebox import cards
 from farebox.config import Address, FilePath, UpstreamTls
-from farebox.domain.cards import CompiledCard
+from farebox.domain.cards import CompiledCard, Kind
 from farebox.journal.records import Entry
 from farebox.testing.upstream import Behaviour, StubUpstream
 
@@ -367,3 +367,46 @@ def test_a_stopping_gateway_ends_tunnels_after_its_grace_and_records_them(before
             client.recv()
     assert [entry.kind for entry in gateway.entries()] == [0, 1]
     assert gateway.entries()[1].bytes_in > 5
+
+
+def test_a_tunnel_of_an_operation_that_costs_nothing_is_open_at_once(
+    make_gateway: GatewayMaker, sockets: Sockets
+) -> None:
+    card = listing("websocket").card
+    free = CompiledCard(replace(card, default_operation=replace(card.default_operation, kind=Kind.FREE)))
+    gateway = make_gateway(url=f"http://127.0.0.1:{sockets.port}", compiled=free)
+    with connected(gateway) as client:
+        client.send("hello")
+        assert client.recv() == "hello"
+    until(lambda: not tunnels(gateway))
+    assert not gateway.entries()
+
+
+def test_a_tunnel_is_in_flight_until_it_ends(make_gateway: GatewayMaker, sockets: Sockets) -> None:
+    card = listing("websocket").card
+    single = CompiledCard(replace(card, plans=tuple(replace(plan, concurrency=1) for plan in card.plans)))
+    gateway = make_gateway(url=f"http://127.0.0.1:{sockets.port}", compiled=single)
+    with connected(gateway):
+        assert gateway.caller().ask("GET", "/").status == 429
+    until(lambda: not tunnels(gateway))
+    assert gateway.caller().ask("GET", "/").status == 426
+
+
+def test_a_caller_that_stopped_sending_before_the_101_gets_what_the_other_side_sends(
+    before: Before, listener: socket.socket
+) -> None:
+    gateway = before(listener.getsockname()[1])
+    caller = gateway.caller().say(ASKED + "\r\n", b"all I say")
+    caller.socket.shutdown(socket.SHUT_WR)
+    listener.settimeout(10)
+    upstream, _ = listener.accept()
+    upstream.settimeout(10)
+    assert upstream.recv(65536).endswith(b"\r\n\r\n")
+    until(lambda: any(each._eof for each in gateway.worker.plane.clients))
+    upstream.sendall(SWITCHED + b"\r\n")
+    assert upstream.recv(100) == b"all I say"
+    assert upstream.recv(100) == b""
+    upstream.sendall(b"answer")
+    upstream.close()
+    assert caller.raw().endswith(b"\r\n\r\nanswer")
+    assert closed(gateway)[1].outcome == "charged"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from farebox.checks import everything
 from farebox.config import Address, FilePath, UpstreamTls, load
 from farebox.errors import ConfigInvalidError, TlsFilesError
 from farebox.gateway.tls import upstream_verification
@@ -240,3 +241,27 @@ def test_settings_that_cannot_be_meant_are_refused_and_files_are_found_beside_th
     found = load(path).upstream[0].tls
     assert found is not None
     assert found.ca_file == str(tmp_path / "ca.pem")
+
+
+def test_farebox_check_shakes_hands_with_every_address_and_reads_every_certificate(
+    authority: Authority, serve: Serve, tmp_path: Path
+) -> None:
+    good, wrong = serve(authority.server(NAME)), serve(authority.server("other.example.com", called="other"))
+    own = authority.pair("gateway.example.com", called="gateway")
+    path = tmp_path / "farebox.toml"
+    path.write_text(
+        f'[gateway]\nlisten = "127.0.0.1:0"\ntls_certificate = "{own.certificate}"\ntls_key = "{own.certificate}"\n'
+        f'[console]\nlisten = "127.0.0.1:0"\n[metrics]\nlisten = "127.0.0.1:0"\n'
+        f'[[upstream]]\nname = "api"\nurl = "https://{NAME}"\ncard = "generic"\n'
+        f'addresses = ["127.0.0.1:{good.port}", "127.0.0.1:{wrong.port}"]\n'
+        f'[upstream.tls]\nca_file = "{authority.ca_file}"\n',
+        encoding="utf-8",
+    )
+    found = everything(path)
+    texts = [f"{finding.level} {finding.subject}: {finding.text}" for finding in found]
+    (fine,) = [text for text in texts if text.startswith("ok upstream api")]
+    assert f"127.0.0.1:{good.port} accepts connections and its certificate is good" in fine
+    (warning,) = [text for text in texts if text.startswith("warning upstream api")]
+    assert f"127.0.0.1:{wrong.port} showed a certificate that is not accepted (Hostname mismatch" in warning
+    (error,) = [text for text in texts if text.startswith("error gateway")]
+    assert f"The certificate {own.certificate} and the key {own.certificate} cannot be used" in error

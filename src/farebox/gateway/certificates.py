@@ -34,6 +34,8 @@ class Certificates:
         self._looked_at = 0.0
         self.reloads = 0
         """Certificates that took the place of one before."""
+        self.failures = 0
+        """States of the files that could not be used."""
 
     def look_if_due(self, now: float) -> None:
         """Look at the files, if the last look is long enough ago; `now`: seconds that only grow."""
@@ -50,6 +52,7 @@ class Certificates:
         try:
             self._in_force = self._loaded()
         except TlsFilesError as error:
+            self.failures += 1
             _log.error(
                 "tls.not_reloaded",
                 code=error.code,

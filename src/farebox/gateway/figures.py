@@ -13,9 +13,11 @@ from typing import Final
 
 from farebox.config import Config
 from farebox.domain.instants import MICROSECONDS
+from farebox.gateway.certificates import Certificates
 from farebox.gateway.http1_pool import UpstreamPool
 from farebox.gateway.plane import Plane, Route
 from farebox.gateway.tokens import TokenBook
+from farebox.gateway.tunnel import Tunnels
 from farebox.journal.writer import JournalWriter
 from farebox.metrics.figures import Figures
 from farebox.metrics.own import own_figures
@@ -62,6 +64,8 @@ class Sources:
     syncer: Syncer
     adopter: Adopter
     lag: LoopLag
+    tunnels: Tunnels
+    certificates: Certificates | None
     directory_version: Callable[[], int]
     now: Callable[[], int]
 
@@ -173,6 +177,10 @@ def _surroundings(found: Figures, sources: Sources) -> None:
             found.add("upstream_addresses_down", sum(pool.health.is_down for pool in pools), **names)
         if (tokens := route.identifier.tokens) is not None:
             _tokens(found, route.name, tokens)
+    found.add("tunnels", len(sources.tunnels.open))
+    if sources.certificates is not None:
+        found.add("tls_reloads_total", sources.certificates.reloads)
+        found.add("tls_reload_failures_total", sources.certificates.failures)
     found.add("loop_lag_seconds", sources.lag.seconds)
     found.add("directory_version", sources.directory_version())
     digest = sha256(repr(sources.config).encode()).hexdigest()[:12]

@@ -258,6 +258,8 @@ class Worker:
             syncer=self._syncer,
             adopter=self._adopter,
             lag=lag,
+            tunnels=self._tunnels,
+            certificates=self._certificates,
             directory_version=lambda: self._watch.image.version,
             now=boottime,
         )

@@ -102,6 +102,13 @@ CATALOGUE: Final = (
     _gauge(GATEWAY, "adoptions_damaged", "Journals of dead workers that cannot be read; what was lent stays counted."),
     _gauge(GATEWAY, "connections", "Open connections of callers."),
     _gauge(GATEWAY, "connections_max", "The bound; at it new ones get 503."),
+    _gauge(GATEWAY, "tunnels", "Open tunnels (websocket)."),
+    _counter(GATEWAY, "tls_reloads_total", "Certificates taken from changed files, where callers speak TLS."),
+    _counter(
+        GATEWAY,
+        "tls_reload_failures_total",
+        "Changed files that could not be used: the old certificate stays.",
+    ),
     _counter(GATEWAY, "upstream_connects_total", "Connections opened to an upstream.", "upstream", "use"),
     _counter(
         GATEWAY, "upstream_connect_failures_total", "Connections refused or not opened in time.", "upstream", "use"
