@@ -177,3 +177,27 @@ def test_a_child_the_service_can_do_without_is_tried_again_and_ends_nothing(
     assert made.process.poll() is None
     assert "the rest goes on" in made.said()
     assert made.stop() == 0
+
+
+COUNTING = """
+page, seat = inheritance.counters()
+flying = page.in_flight()
+counters = Counters(page, seat=seat)
+counters.add(counters.cell('acme', 'api', 'app'), 2)
+open({told!r}, 'a').write(f'{{seat}} {{flying[0]}}\\n')
+time.sleep(60)
+"""
+
+
+def test_what_a_worker_that_died_had_in_flight_counts_no_longer(
+    supervised: Callable[..., Supervised], tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+    running = supervised(
+        "from farebox.gateway.counter_page import Counters\n" + COUNTING.format(told=str(told)), ", seats=(0, 1)"
+    )
+    for times in range(1, 4):
+        until(lambda times=times: told.exists() and len(told.read_text().splitlines()) == times)  # type: ignore[misc]
+        os.kill(running.started(times), signal.SIGKILL)
+    until(lambda: len(told.read_text().splitlines()) == 4)
+    assert [line.split()[1] for line in told.read_text().splitlines()] == ["0"] * 4
