@@ -28,7 +28,7 @@ from bench import fdatasync_p50_ms, free_port, nginx_running, upstream_conf, wai
 from farebox.cards import body_facts, load
 from farebox.domain import pricing
 from farebox.domain.cards import CompiledCard
-from farebox.metrics.endpoint import ask
+from farebox.metrics.endpoint import ask, processes
 from farebox.quota.directory import Directory
 from farebox.testing.system import ChildProcess
 from open_loop import Call, Latencies, Load, Outcome
@@ -130,7 +130,7 @@ def soak(stack: ExitStack, folder: Path, arguments: argparse.Namespace) -> dict[
     readings, total = minutes(load_, serve.pid, data, rate, arguments)
     load_.close()
     wait_until_loaded(data, total + warm + tried)
-    counted = ask(data, "gateway-0").value("credits_charged_total")
+    counted = workers(data, "credits_charged_total")
     gc.unfreeze()
     serve.stop()
     sums = agreed(data, total + warm + tried, counted)
@@ -188,10 +188,10 @@ def minutes(
 
 def reading(minute: float, outcome: Outcome, pid: int, data: Path, share: dict[str, float]) -> Reading:
     """What there is to see now of the processes and files."""
-    processes = family(pid)
-    rollups = {name: rollup(each) for name, each in processes.items()}
+    running = family(pid)
+    rollups = {name: rollup(each) for name, each in running.items()}
     segments = list((data / "journal").glob("*/*"))
-    gateway, console = ask(data, "gateway-0"), ask(data, "console")
+    console = ask(data, "console")
     return Reading(
         minute=round(minute, 2),
         calls=outcome.statuses.total(),
@@ -202,23 +202,29 @@ def reading(minute: float, outcome: Outcome, pid: int, data: Path, share: dict[s
         core_percent={name: round(value, 1) for name, value in share.items()},
         rss={name: found["Rss"] for name, found in rollups.items()},
         pss={name: found["Pss"] for name, found in rollups.items()},
-        open_files=open_files(processes) - int(gateway.value("upstream_connections")),
+        open_files=open_files(running) - int(workers(data, "upstream_connections")),
         journal_bytes=sum(size(path) for path in segments),
         journal_segments=sum(size(path) > 1 << 20 for path in segments),
         usage_bytes=size(data / "usage.duckdb") + size(data / "usage.duckdb.wal"),
         quota_bytes=size(data / "quota.db") + size(data / "quota.db-wal"),
-        syncs=int(gateway.value("syncs_total")),
+        syncs=int(workers(data, "syncs_total")),
         usage_lag_seconds=round(console.value("usage_lag_seconds", -1), 2),
         latencies=outcome.latencies,
     )
 
 
+def workers(data: Path, name: str) -> float:
+    """The sum of a figure over the gateway workers."""
+    return sum(ask(data, process).value(name) for process in processes(data) if process.startswith("gateway"))
+
+
 def show(found: Reading) -> None:
     """The line of a minute."""
     mib = 1 << 20
+    gateways = sum(size for name, size in found.pss.items() if name.startswith("gateway"))
     print(
         f"{found.minute:6.1f} {found.calls:9,} {found.failed:6} {found.p50_ms:7.2f} {found.p99_ms:7.2f} "
-        f"{sum(found.core_percent.values()):6.0f}  {found.pss['gateway'] / mib:16.1f} "
+        f"{sum(found.core_percent.values()):6.0f}  {gateways / mib:16.1f} "
         f"{found.pss['console'] / mib:8.1f} {found.pss['supervisor'] / mib:7.1f}  "
         f"{found.open_files:5} {found.journal_bytes / mib:11.1f} {found.usage_bytes / mib:9.1f} "
         f"{found.quota_bytes / mib:9.1f} {found.syncs:7,} {found.usage_lag_seconds:5.1f}",
@@ -347,7 +353,8 @@ def family(pid: int) -> dict[str, int]:
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         words = Path(f"/proc/{child}/cmdline").read_text().split("\0")
         if "farebox.app" in words:
-            found[words[words.index("farebox.app") + 1]] = int(child)
+            role, _, *slot = (word for word in words[words.index("farebox.app") + 1 :] if word)
+            found["-".join((role, *slot[:1]))] = int(child)
     return found
 
 
@@ -360,9 +367,9 @@ def processor_seconds(pid: int) -> dict[str, float]:
     return found
 
 
-def open_files(processes: dict[str, int]) -> int:
+def open_files(running: dict[str, int]) -> int:
     """Open files and sockets of all of them."""
-    return sum(len(list(Path(f"/proc/{each}/fd").iterdir())) for each in processes.values())
+    return sum(len(list(Path(f"/proc/{each}/fd").iterdir())) for each in running.values())
 
 
 def rollup(pid: int) -> Counter[str]:
