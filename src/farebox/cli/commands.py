@@ -14,6 +14,7 @@ from farebox.cli import (
     demo,
     directory,
     init,
+    journal,
     login,
     price,
     reload,
@@ -52,6 +53,7 @@ def build() -> typer.Typer:
     app.command(rich_help_panel=LOOK)(usage.usage)
     for name, group in directory.groups().items():
         app.add_typer(group, name=name, rich_help_panel=PEOPLE)
+    app.add_typer(journal.journal, name="journal", rich_help_panel=OPERATE)
     app.add_typer(login.login, name="login", rich_help_panel=PEOPLE)
     return app
 

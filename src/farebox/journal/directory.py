@@ -38,7 +38,7 @@ MARK_READS_MAX: Final = 100
 
 _INCARNATION: Final = re.compile(rf"[0-9A-Za-z][0-9A-Za-z_.-]{{0,{INCARNATION_BYTES_MAX - 1}}}")
 _SEGMENT: Final = re.compile(r"(\d{8,})\.seg")
-_OURS: Final = re.compile(r"\d{8,}\.(seg|mark|new)")
+_OURS: Final = re.compile(r"\d{8,}\.(seg|mark|new|lost|lost-new)")
 
 
 def segment_path(directory: Path, segment: int) -> Path:

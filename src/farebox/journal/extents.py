@@ -6,12 +6,14 @@ be older (power loss) or could not be written (a failing disk).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from farebox.errors import JournalCorruptError
 from farebox.journal.directory import read_header, read_mark, read_opening, segment_path, segments
+from farebox.journal.losses import Loss, accepted
 from farebox.journal.position import Position
 from farebox.journal.segment import HEADER_BYTES, STATIC_BYTES, Header, Opening
 
@@ -25,34 +27,51 @@ class Extent(msgspec.Struct, frozen=True):
     """Offset up to which it may be read."""
     final: bool
     """Nothing is ever added after `end`."""
+    lost: tuple[Loss, ...] = ()
+    """What of it was given up, in order."""
 
     @property
     def position(self) -> Position:
         """The end as a place in the incarnation's journal."""
         return Position(self.header.segment, self.end)
 
+    @property
+    def records_end(self) -> int:
+        """Where its last record can end: `end`, or where a loss begins that reaches it."""
+        end = self.end
+        for loss in reversed(self.lost):
+            end = loss.start.byte if loss.end.byte >= end else end
+        return end
 
-def extents(directory: Path, first: int = 0) -> list[Extent]:
-    """The opened segments from number `first` on, in order; prepared and void ones are left out.
 
-    Raises `JournalCorruptError` or `DataVersionError` for a header that cannot be read.
+def extents(directory: Path, first: int = 0, *, without: Iterable[int] = ()) -> list[Extent]:
+    """The opened segments from number `first` on, in order; prepared, void and given up ones are left out.
+
+    `without`: further numbers to take for given up. Raises `JournalCorruptError` or `DataVersionError` for a header
+    that cannot be read.
     """
-    opened = [found for number in segments(directory) if number >= first for found in _opened(directory, number)]
+    losses = accepted(directory)
+    gone = {*without, *(number for loss in losses for number in loss.whole_segments())}
+    numbers = [number for number in segments(directory) if number >= first and number not in gone]
+    found = [opening for number in numbers for opening in opened(directory, number)]
     result = []
-    for place, (header, opening) in enumerate(opened):
-        previous = Position(opening.previous_segment, opening.previous_end)
-        if place + 1 < len(opened):
-            following = opened[place + 1][1]
-            end = following.previous_end if following.previous_segment == header.segment else HEADER_BYTES
-            result.append(Extent(header, previous, end, final=True))
-        else:
+    for place, (header, opening) in enumerate(found):
+        following = found[place + 1][1] if place + 1 < len(found) else None
+        if following is not None and following.previous_segment == header.segment:
+            end, final = following.previous_end, True
+        elif following is not None and following.previous_segment not in gone:
+            end, final = HEADER_BYTES, True
+        else:  # the last one, or the one after it that would say where it ends is lost
             mark = read_mark(directory, header.segment)
-            end, final = (mark.durable, mark.sealed) if mark else (HEADER_BYTES, False)
-            result.append(Extent(header, previous, end, final))
+            end, final = (mark.durable, mark.sealed or following is not None) if mark else (HEADER_BYTES, False)
+        lost = tuple(loss for loss in losses if loss.start.segment == loss.end.segment == header.segment)
+        previous = Position(opening.previous_segment, opening.previous_end)
+        result.append(Extent(header, previous, end, final, lost))
     return result
 
 
-def _opened(directory: Path, segment: int) -> list[tuple[Header, Opening]]:
+def opened(directory: Path, segment: int) -> list[tuple[Header, Opening]]:
+    """Header and opening of a segment, if it was opened. Raises `JournalCorruptError` or `DataVersionError`."""
     try:
         header = read_header(directory, segment)
         opening = read_opening(directory, header)

@@ -10,7 +10,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from itertools import islice, takewhile
+from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -21,7 +21,7 @@ from farebox.journal.directory import incarnations, remove, remove_segment, segm
 from farebox.journal.disk import Disk, OsDisk
 from farebox.journal.extents import Extent, extents
 from farebox.journal.position import START, Position
-from farebox.journal.reader import read
+from farebox.journal.reader import read, read_segment
 from farebox.journal.records import Entry
 from farebox.journal.segment import HEADER_BYTES
 
@@ -169,9 +169,7 @@ class Shipper:
             if key not in offsets:
                 continue
             try:
-                for entry, position in islice(read(directory, offsets[key]), share):
-                    if position.segment != number:
-                        break
+                for entry, position in islice(read_segment(directory, offsets[key]), share):
                     batch.entries.append(entry)
                     batch.offsets[key] = position
                     batch.unfinished = True
@@ -202,21 +200,23 @@ class Shipper:
         name = directory.name
         found = extents(directory)
         shipped = offsets.get(name, START)
-        done = list(takewhile(lambda e: e.final and self._shipped(name, e, shipped, offsets), found))
-        if len(done) == len(found) and self._is_closed(name):
+        done = [extent.final and self._shipped(name, extent, shipped, offsets) for extent in found]
+        if all(done) and self._is_closed(name):
             remove(directory, self._disk)
             return
-        settled = self._settled_to(name) if done else START
-        for extent in done:
-            # The last one stays: only a successor's opening proves that what lay before it is not missing.
-            if extent is not found[-1] and extent.position <= settled:
+        settled = self._settled_to(name) if any(done) else START
+        for place, extent in enumerate(found[:-1]):
+            # One that goes leaves its successor, whose opening proves that nothing is missing; and it is not itself the
+            # successor of one that stays, damaged: its opening says where that one ends.
+            if done[place] and extent.position <= settled and all(done[max(0, place - 1) : place]):
                 remove_segment(directory, extent.header.segment, self._disk)
 
     def _shipped(self, name: str, extent: Extent, shipped: Position, offsets: Mapping[str, Position]) -> bool:
         """All its entries are loaded; a segment without any counts as loaded with what lies before it."""
-        end = extent.position if extent.end > HEADER_BYTES else extent.previous
-        left = offsets.get(_key(name, extent.header.segment))
-        return shipped >= end and (left is None or left >= extent.position)
+        number, last = extent.header.segment, extent.records_end
+        end = Position(number, last) if last > HEADER_BYTES else extent.previous
+        left = offsets.get(_key(name, number))
+        return shipped >= end and (left is None or left.byte >= last)
 
 
 def _begin(extent: Extent, at: Position) -> int:

@@ -121,7 +121,7 @@ class Adopter:
     def __init__(self, root: Path, thread: StoreThread) -> None:
         self._root = root
         self._thread = thread
-        self._damaged: set[str] = set()
+        self._damaged: dict[str, str] = {}
         self.adopted = 0
         """Incarnations closed here since the start."""
         self._task: asyncio.Task[None] | None = None
@@ -156,7 +156,7 @@ class Adopter:
 
     async def _orphans(self) -> list[str]:
         try:
-            return [name for name in await asyncio.to_thread(reader.orphans, self._root) if name not in self._damaged]
+            return await asyncio.to_thread(reader.orphans, self._root)
         except Exception as error:  # noqa: BLE001 - nothing in one round may end all that would follow
             _failed(error)
             return []
@@ -164,6 +164,8 @@ class Adopter:
     async def _try_to_adopt(self, incarnation: str) -> bool:
         try:
             return await self._adopt(incarnation)
+        except JournalCorruptError as error:
+            self._note_damage(incarnation, str(error))
         except QuotaUnavailableError as error:
             _log.warning("adoption.postponed", incarnation=incarnation, code=error.code, message=str(error))
         except Exception as error:  # noqa: BLE001 - one journal's trouble is not the others', nor the next round's
@@ -182,10 +184,16 @@ class Adopter:
             while await self._thread.do(lambda store: settle_one(store, incarnation, rest)):
                 pass
         if rest.damaged is not None:
-            self._damaged.add(incarnation)
-            _log.error("adoption.damaged", incarnation=incarnation, message=str(rest.damaged))
+            self._note_damage(incarnation, str(rest.damaged))
             return False
+        self._damaged.pop(incarnation, None)
         return True
+
+    def _note_damage(self, incarnation: str, message: str) -> None:
+        """Said once. It is looked at again in every round: the file may have been restored, or the loss accepted."""
+        if self._damaged.get(incarnation) != message:
+            self._damaged[incarnation] = message
+            _log.error("adoption.damaged", incarnation=incarnation, message=message)
 
 
 def _failed(error: Exception, **where: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import starmap
 from pathlib import Path
 from typing import Final
 
@@ -211,6 +212,17 @@ class SpendFile:
         """See `QuotaStore.is_closed`."""
         with self._reader() as reader:
             return read_life(reader.connection, incarnation)[1].closed
+
+    def loans_of(self, incarnation: str) -> list[tuple[Account, int]]:
+        """What is lent to an incarnation and counted now, as lent or as unaccounted: millicredits, by account."""
+        with self._reader() as reader:
+            found = reader.connection.execute(
+                "SELECT org, product, pool FROM leases l JOIN incarnations i ON i.id = l.incarnation"
+                " JOIN accounts a ON a.id = l.account WHERE i.incarnation = ? ORDER BY org, product, pool",
+                (incarnation,),
+            ).fetchall()
+            loans = [(account, reader.on_loan(incarnation, account)) for account in starmap(Account, found)]
+        return [(account, amount) for account, amount in loans if amount]
 
     def now(self) -> int:
         """See `QuotaStore.now`."""
