@@ -42,6 +42,12 @@ def crm(  # noqa: PLR0917 (typer names them all)
         Path | None,
         typer.Option(metavar="FILE", help="Append one JSON line per API call: who, what, status, how many records."),
     ] = None,
+    local_callbacks: Annotated[
+        bool,
+        typer.Option(
+            "--local-callbacks", help="Let callbacks and notifications go to this machine too, also by http: for tests."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Say where it listens as one line of JSON.")] = False,
 ) -> None:
     """Run the reference CRM API: Zoho CRM v8 and Bigin v2 on SQLite, for tests and demonstrations.
@@ -63,6 +69,7 @@ def crm(  # noqa: PLR0917 (typer names them all)
             port=port,
             public_url=public_url,
             request_log=None if request_log is None else RequestLog(request_log),
+            local_callbacks=local_callbacks,
             on_listening=lambda url: _announce(url, credentials, data=data, as_json=as_json),
         )
     except StoreError as error:

@@ -1,5 +1,6 @@
 """One authenticated call and its answer, as every part of the API passes them on."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -77,6 +78,7 @@ class Call:
     dispatch: Callable[[Incoming], Answer]
     uploads: tuple[Upload, ...] = ()
     records_max: int | None = None
+    id: str = field(default_factory=lambda: os.urandom(8).hex())
 
     def at_most(self, maximum: int) -> int:
         """How many records this call may read or write where its route allows `maximum`."""

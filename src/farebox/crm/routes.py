@@ -6,7 +6,7 @@ Everything the table does not name is 404 INVALID_URL_PATTERN; a path it names u
 
 from collections.abc import Sequence
 
-from farebox.crm import composite, coql, metadata, people, reading, search, writing
+from farebox.crm import composite, coql, metadata, notifications, people, reading, search, writing
 from farebox.crm.errors import invalid_method, invalid_url_pattern
 from farebox.crm.route import Route
 
@@ -18,6 +18,7 @@ VERSIONS = {
 ROUTES: tuple[Route, ...] = (
     *people.ROUTES,
     *metadata.ROUTES,
+    *notifications.ROUTES,
     *composite.ROUTES,
     *coql.ROUTES,
     *search.ROUTES,

@@ -64,6 +64,7 @@ def serve(
     public_url: str | None = None,
     on_listening: Callable[[str], None] | None = None,
     request_log: RequestLog | None = None,
+    local_callbacks: bool = False,
 ) -> None:
     """Serve until SIGINT or SIGTERM. `on_listening` is given the URL once connections are accepted."""
     listener = listen(host, port)
@@ -71,4 +72,6 @@ def serve(
         url = (public_url or url_of(listener)).rstrip("/")
         if on_listening is not None:
             on_listening(url)
-        make_server(store, Settings(public_url=url), request_log).run(sockets=[listener])
+        make_server(store, Settings(public_url=url, local_callbacks=local_callbacks), request_log).run(
+            sockets=[listener]
+        )

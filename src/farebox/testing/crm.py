@@ -110,16 +110,18 @@ class RunningCrm:
 
 
 @contextmanager
-def running_crm(*, path: Path | None = None, public_url: str | None = None) -> Iterator[RunningCrm]:
+def running_crm(
+    *, path: Path | None = None, public_url: str | None = None, local_callbacks: bool = True
+) -> Iterator[RunningCrm]:
     """Run the API in a thread on a free loopback port; it has stopped when the block ends.
 
-    Data is in memory unless `path` names a file. `public_url` is the `api_domain` of token answers when
-    clients reach the API through something in front of it.
+    Data is gone with the block unless `path` names a file. `public_url` is the `api_domain` of token answers when
+    clients reach the API through something in front of it. `local_callbacks`: callbacks may lead to this machine.
     """
     store = Store(path)
     listener = listen("127.0.0.1", 0)
     url = url_of(listener)
-    server = make_server(store, Settings(public_url=public_url or url))
+    server = make_server(store, Settings(public_url=public_url or url, local_callbacks=local_callbacks))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="crm", daemon=True)
     try:
         thread.start()

@@ -1,0 +1,123 @@
+"""Calls that the API makes itself, for callbacks and notifications, and the addresses it makes them to.
+
+https to a public address; with `allow_local` also http and https to loopback, for tests on one machine. What is
+checked is the address that is connected to, so that no name can lead elsewhere in between. Redirects are not followed.
+"""
+
+import ipaddress
+import socket
+import ssl
+from collections.abc import Iterable
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpcore
+
+TIMEOUT_S: Final = 10.0
+"""For each of connecting, sending and every read of the answer."""
+ANSWER_BYTES_MAX: Final = 64 * 1024
+URL_LENGTH_MAX: Final = 2_048
+SUCCESSES = range(200, 300)
+
+
+class UrlRefusedError(Exception):
+    """The URL is none that the API calls; the text says why."""
+
+
+class UndeliveredError(Exception):
+    """The call was not taken: no connection, no answer in time, or a status other than 2xx. The text says which."""
+
+
+def check_url(url: object, *, allow_local: bool) -> str:
+    """The URL, if it has a form that may be called; raises UrlRefusedError. Names are looked up when it is called."""
+    if not isinstance(url, str) or len(url) > URL_LENGTH_MAX or not url.isprintable() or " " in url:
+        raise UrlRefusedError(f"a URL of at most {URL_LENGTH_MAX} characters is expected")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise UrlRefusedError(f"not a URL: {error}") from error
+    if not host or parts.scheme not in ("http", "https") or port == 0:
+        raise UrlRefusedError("an https URL with a host is expected")
+    if parts.username is not None or parts.password is not None:
+        raise UrlRefusedError("the URL must not hold a user name or password")
+    if parts.scheme == "http" and not (allow_local and _is_loopback_name(host)):
+        raise UrlRefusedError("the URL must begin with https://")
+    address = _literal(host)
+    if address is not None:
+        _check_address(address, allow_local=allow_local)
+    elif host == "localhost" and not allow_local:
+        raise UrlRefusedError("the host is this machine itself")
+    return url
+
+
+def post(url: str, body: bytes, *, content_type: str = "application/json", allow_local: bool) -> None:
+    """POST the body once. Raises UrlRefusedError or UndeliveredError; nothing is retried here."""
+    check_url(url, allow_local=allow_local)
+    headers: dict[bytes | str, bytes | str] = {
+        "content-type": content_type,
+        "user-agent": "farebox-crm",
+        "connection": "close",
+    }
+    limits = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT_S)
+    backend = _CheckedBackend(allow_local=allow_local)
+    try:
+        with (
+            httpcore.ConnectionPool(network_backend=backend, ssl_context=ssl.create_default_context()) as pool,
+            pool.stream("POST", url, headers=headers, content=body, extensions={"timeout": limits}) as answer,
+        ):
+            size = 0
+            for chunk in answer.iter_stream():
+                size += len(chunk)
+                if size > ANSWER_BYTES_MAX:
+                    break
+            status = answer.status
+    except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
+        raise UndeliveredError(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+    if status not in SUCCESSES:
+        raise UndeliveredError(f"answered {status}")
+
+
+class _CheckedBackend(httpcore.SyncBackend):
+    """Connects to addresses only that pass the check, whatever name led there."""
+
+    def __init__(self, *, allow_local: bool) -> None:
+        super().__init__()
+        self._allow_local = allow_local
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise httpcore.ConnectError(f"{host} is not known: {error}") from error
+        address = str(found[0][4][0])
+        _check_address(ipaddress.ip_address(address.partition("%")[0]), allow_local=self._allow_local)
+        return super().connect_tcp(address, port, timeout, local_address, socket_options)
+
+
+def _check_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address, *, allow_local: bool) -> None:
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if address.is_loopback and allow_local:
+        return
+    if not address.is_global or address.is_multicast:
+        raise UrlRefusedError(f"{address} is no public address")
+
+
+def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _is_loopback_name(host: str) -> bool:
+    address = _literal(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
