@@ -258,7 +258,11 @@ def test_shadow_mode_is_said_with_how_many_calls_would_have_been_refused_and_wha
     assert "Calls are refused:" not in page
     assert "Shadow mode: nothing is refused; would have been refused: 7 calls." in page
     served.directory.set_org("acme", shadow=False)
-    until(lambda: "Calls are refused:" in text_of(served), what="the page knows that it is over")
+    until(
+        lambda: "Calls are refused: 21 credits more are used" in text_of(served), what="the page knows that it is over"
+    )
+    assert "Of what is used, 21 credits were let through in shadow mode" in text_of(served)
+    assert "lowered" not in text_of(served)
     assert "of it would have been refused let through in shadow mode 7 21" in text_of(served), "it still counts in used"
 
 
@@ -284,5 +288,5 @@ def test_what_happens_to_calls_while_quota_is_out_of_reach_is_said_as_it_is_conf
 def test_the_look_ups_of_farebox_itself_have_a_name(served: World) -> None:
     served.call("farebox", app="farebox", times=2)
     served.loaded()
-    assert "Farebox itself 2 2" in text_of(served)
+    assert "Farebox itself asked the API whose tokens it was sent 2 2" in text_of(served)
     assert "not in the directory" not in text_of(served)
