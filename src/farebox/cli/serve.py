@@ -12,9 +12,11 @@ from farebox.cli.places import CONFIG_NAME, ConfigOption
 
 
 def serve(*, config: ConfigOption = Path(CONFIG_NAME)) -> None:
-    """Run the gateway and the console until Ctrl-C or SIGTERM.
+    """Run the gateway workers and the console until Ctrl-C or SIGTERM.
 
-    What `farebox check` finds is looked at first; with an error nothing is started.
+    What `farebox check` finds is looked at first; with an error nothing is started. While it runs: `farebox reload`
+    puts a changed configuration in force, `farebox restart` replaces the workers one after another, neither failing a
+    call; `farebox status` says how it stands. Stopping lets calls under way end (gateway.stop_grace_seconds).
     """
     from farebox import checks
 
