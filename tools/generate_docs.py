@@ -37,7 +37,8 @@ INTRODUCTION = """# Configuration
 `farebox init --upstream URL` writes a commented farebox.toml; `farebox check` says what is wrong with one.
 The settings of [gateway], [console], [metrics] and [log] can be overridden by the environment:
 `FAREBOX_GATEWAY_LISTEN`, `FAREBOX_CONSOLE_LISTEN` ...; `FAREBOX_DATA` is the data directory. Relative paths are taken
-from the file's folder.
+from the file's folder. `farebox reload` puts a changed file in force without failing a call
+([operating](operating.md)).
 """
 
 
