@@ -18,12 +18,15 @@ from typing import Any
 
 import pytest
 
-from farebox.errors import DataDirectoryError, FareboxError, JournalError
+from farebox.errors import DataDirectoryError, DataVersionError, FareboxError, JournalError
 from farebox.journal import attempt
+from farebox.journal.directory import segment_path
 from farebox.journal.disk import OsDisk
+from farebox.journal.extents import extents
 from farebox.journal.position import Position
 from farebox.journal.reader import adopt
 from farebox.journal.records import Entry
+from farebox.journal.segment import Mark, pack_mark, unpack_mark
 from farebox.journal.shipper import Shipper
 
 
@@ -41,7 +44,7 @@ def _lossy() -> Any:
 LossyDisk = _lossy().LossyDisk
 SHORT = _lossy().SHORT
 SEED = int(os.environ.get("FAREBOX_SEED", str(random.randrange(1 << 32))))
-GROUPS = (1, 3, 9, 2, 14, 1, 1, 12)
+GROUPS = (1, 3, 9, 2, 14, 1, 14, 1, 12)
 """Enough for three segments of `SIZES`."""
 SIZES = {"segment_bytes": 8192, "entry_bytes_max": 512, "journal_bytes_max": 1 << 20}
 CALLS_MAX = 200
@@ -311,3 +314,54 @@ def ship_to_the_end(root: Path, sink: MemorySink, disk: Any) -> None:
         if not list(root.iterdir()):
             return
     raise AssertionError(f"still there: {sorted(root.rglob('*'))}; {shipper.report}")
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_every_bit_flipped_below_the_durable_mark_is_reported_and_nothing_is_cut(
+    tmp_path: Path, drive: Any, numbers_in: Any, *, sealed: bool
+) -> None:
+    """In whole segments and in the last one, whether its gateway sealed it or was killed before."""
+    print(f"FAREBOX_SEED={SEED}")
+    disk = LossyDisk(tmp_path / "journal", SEED, target=tmp_path / "killed")
+    life = run_life(drive, disk)
+    root = tmp_path / "journal"
+    marks = {path: mark_of(path).durable for path in (root / "i1").glob("*.mark")}
+
+    def restore_marks() -> None:
+        for path, durable in marks.items():
+            path.write_bytes(pack_mark(Mark(int(path.stem), durable, sealed=sealed)))
+
+    restore_marks()
+    rng = random.Random(f"{SEED}/{sealed}")
+    flips = 0
+    for extent in extents(root / "i1"):
+        path = segment_path(root / "i1", extent.header.segment)
+        whole = path.read_bytes()
+        for offset in sorted(rng.sample(range(extent.end), 150)):
+            damaged = bytearray(whole)
+            damaged[offset] ^= 1 << rng.randrange(8)
+            path.write_bytes(damaged)
+            with pytest.raises((JournalError, DataVersionError)):  # a bit of the version looks like another version
+                read_all(root / "i1", numbers_in)
+            assert path.read_bytes() == damaged, f"byte {offset} of {path.name}, seed {SEED}: the file was changed"
+            restore_marks()
+            flips += 1
+        path.write_bytes(whole)
+    assert flips >= 450
+    read_all(root / "i1", numbers_in)
+    assert numbers_in(root / "i1") == life.good
+
+
+def mark_of(path: Path) -> Mark:
+    found = unpack_mark(path.read_bytes(), path.name)
+    assert found is not None
+    return found
+
+
+def read_all(directory: Path, numbers_in: Any) -> None:
+    adopted = adopt(directory)
+    assert adopted is not None
+    with adopted:
+        if adopted.corrupt is not None:
+            raise adopted.corrupt
+        numbers_in(directory)
