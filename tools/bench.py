@@ -143,7 +143,17 @@ def latency(folder: Path, proxy: int, gateway: int, arguments: argparse.Namespac
 
 def wrk(port: int, script: Path, seconds: int, connections: int) -> Run:
     """One load from core 1."""
-    command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    command = [
+        "taskset",
+        "-c",
+        str(LOAD_CORE),
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--latency",
+        "--timeout=15s",
+    ]
     command += ["-s", str(script), f"http://127.0.0.1:{port}"]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     result = json.loads(out[out.index("RESULT") + len("RESULT") :].strip().splitlines()[0])
