@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
+import bench_quota
 from farebox.quota.directory import Directory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,6 +96,7 @@ def measure(stack: ExitStack, folder: Path, nginx: str, arguments: argparse.Name
             figures.extend(paired(goal, folder, proxy, gateway, arguments) for goal in wanted)
             if durability == "disk":
                 figures.append(latency(folder, proxy, gateway, arguments))
+    figures += bench_quota.measure(folder, rounds=arguments.rounds)
     from bench_peers import ENVIRONMENT, Ground, compare  # noqa: PLC0415 - it is made of the functions here
 
     environment = arguments.peers or ENVIRONMENT
