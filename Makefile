@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 
-.PHONY: demo test soak soak-crash check bench setup format requirements clean soak-hour help
+.PHONY: demo test fuzz soak soak-crash check bench setup format requirements clean soak-hour help
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,10 @@ soak-crash: ## kill -9 at 10,000 points and moments, the books judged after each
 	@tools/setup
 	FAREBOX_CRASHES=$$(( $(KILLS) * 94 / 100 )) FAREBOX_KILLS=$$(( $(KILLS) * 5 / 100 )) \
 	FAREBOX_SUPERVISOR_KILLS=$$(( $(KILLS) / 100 )) $(if $(SEED),FAREBOX_SEED=$(SEED)) $(BIN)/pytest -s tests/crash
+
+fuzz: ## parser and card matcher on made-up input without end, or FUZZ_SECONDS=n; FAREBOX_SEED=n begins there
+	@tools/setup
+	$(BIN)/python tools/fuzz.py
 
 bench: ## gateway against nginx on the same core, Envoy and LiteLLM beside; prints and writes build/bench.json
 	@tools/setup nginx wrk
