@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 from farebox import cards
 from farebox.config import Address, GatewayConfig, HttpUrl, Lookup, Upstream
 from farebox.domain.cards import CompiledCard
+from farebox.domain.identity import Account
 from farebox.domain.names import FAREBOX
 from farebox.errors import UnknownNameError
 from farebox.journal.records import CUT_OFF, UNANSWERED, Entry
@@ -103,7 +106,7 @@ FAILURES = {
 
 @pytest.mark.parametrize("case", FAILURES)
 def test_a_look_up_that_fails_is_503_never_a_pass_and_charged_because_the_api_was_reached(
-    gateway: Gateway, upstream: StubUpstream, case: str
+    gateway: Gateway, upstream: StubUpstream, caplog: pytest.LogCaptureFixture, case: str
 ) -> None:
     upstream.answer(USERS, FAILURES[case])
     gateway.start()
@@ -114,6 +117,7 @@ def test_a_look_up_that_fails_is_503_never_a_pass_and_charged_because_the_api_wa
     (own,) = entries(gateway, 1)
     assert (own.user, own.credits) == (FAREBOX, CREDIT)
     assert gateway.held() == 0
+    assert caplog.text == "", "nothing broke on the way"
 
 
 def test_a_look_up_that_failed_is_made_again_after_a_second(gateway: Gateway, upstream: StubUpstream) -> None:
@@ -216,6 +220,47 @@ def test_without_credits_not_even_the_user_is_looked_up(make_gateway: GatewayMak
     own, call = entries(gateway, 2)
     assert (own.user, own.shadow, own.leased) == (FAREBOX, "never_fits", False)
     assert (call.user, call.shadow) == ("7001", "never_fits")
+
+
+class FailingJournal:
+    """A journal whose every group fails."""
+
+    trouble = "the disk is gone"
+    warning = False
+
+    def reserve(self) -> None:
+        """There is room."""
+
+    def unreserve(self) -> None:
+        """Nothing to give back."""
+
+    def append(self, entry: Entry, released: Callable[[bool], None] | None) -> None:
+        assert entry.user == FAREBOX, "no caller's call is made"
+        if released is not None:
+            asyncio.get_running_loop().call_soon(released, False)
+
+
+def test_a_look_up_that_cannot_be_recorded_tells_nothing_and_is_charged_nowhere(
+    gateway: Gateway, upstream: StubUpstream
+) -> None:
+    gateway.start()
+    gateway.worker.plane.journal = FailingJournal()
+    answer = ask(gateway)
+    assert (answer.status, answer.json()["code"]) == (503, "IDENTITY_UNAVAILABLE")
+    assert "could not be recorded" in answer.json()["detail"]
+    assert len(upstream.requests) == 1
+    account = Account("acme", "api", "api")
+    assert gateway.on_loop(lambda: gateway.worker.book.left(account)) == 100 * CREDIT
+    assert gateway.held() == 0
+
+
+def test_for_an_org_nobody_added_nobody_is_looked_up(make_gateway: GatewayMaker, upstream: StubUpstream) -> None:
+    asked = Lookup(org="stranger")
+    gateway = make_gateway(compiled=generic_in_crm(), identity="lookup", lookup=asked, start=False)
+    gateway.start()
+    answer = ask(gateway)
+    assert (answer.status, answer.json()["code"]) == (403, "ORG_UNKNOWN")
+    assert not upstream.requests
 
 
 def test_a_suspended_org_has_nobody_looked_up(gateway: Gateway, upstream: StubUpstream) -> None:

@@ -122,6 +122,19 @@ def test_a_suspended_org_is_refused_in_shadow_mode_too(make_gateway: GatewayMake
     assert len(upstream.requests) == reached
 
 
+def test_a_suspension_that_quota_knows_first_refuses_in_shadow_mode_too(
+    make_gateway: GatewayMaker, upstream: StubUpstream
+) -> None:
+    gateway = in_shadow(make_gateway, credits=1_000)
+    before = gateway.worker._watch.image
+    gateway.worker.plane.routes[0].identifier._directory = lambda: before
+    gateway.directory.suspend("acme")
+    caller = gateway.caller()
+    answer = until(lambda: found if (found := caller.ask()).status == 403 else None)
+    assert answer.json()["code"] == "ORG_SUSPENDED"
+    assert all(entry.shadow == "" for entry in gateway.entries())
+
+
 def test_with_quota_out_of_reach_a_shadow_org_goes_on_and_others_are_refused(make_gateway: GatewayMaker) -> None:
     gateway = in_shadow(make_gateway, credits=1_000)
     plain = gateway.org("plain", base=1_000 * CREDIT)

@@ -414,12 +414,23 @@ async def test_a_call_let_through_unleased_is_counted_from_the_next_sync_and_nev
     desk.clock.advance(SECOND)
     assert desk.sync().accounts[0].snapshot.lent == 1_400
     desk.commit(over, 200)
-    assert desk.book.admit(ACCOUNT, 100) is None, "the 300 it did not cost were never lent"
     desk.clock.advance(SECOND)
     desk.sync()
     view = desk.store.view(ACCOUNT)
     assert (view.used, view.held) == (200, 900)
     assert desk.store.alarms() == ()
+
+
+@in_a_loop
+async def test_what_a_call_let_through_did_not_cost_was_never_lent_and_is_not_spent() -> None:
+    desk = Desk()
+    desk.book.release(desk.hold(10))
+    free = desk.book.free()
+    over = desk.book.let_through(ACCOUNT, 500)
+    assert isinstance(over, Hold)
+    desk.book.charge(over, 200)
+    assert desk.book.free() == free
+    assert desk.book.held() == 0
 
 
 @in_a_loop
