@@ -80,6 +80,7 @@ class Counters:
         self._words = page.words
         self._start = seat * SEAT_WORDS
         self._mine: dict[bytes, int] = {}
+        self._keys: dict[int, tuple[int, int]] = {}
         self._others = [_Peer(page.words, each * SEAT_WORDS) for each in range(page.seats) if each != seat]
         self._fence = Lock()
         self._fence.acquire()
@@ -94,9 +95,10 @@ class Counters:
             if used >= CELLS_PER_SEAT:
                 return None
             cell = self._start + CELL_WORDS * (used + 1)
-            self._words[cell] = int.from_bytes(key[:8], "little")
-            self._words[cell + 1] = int.from_bytes(key[8:], "little")
+            first, second = int.from_bytes(key[:8], "little"), int.from_bytes(key[8:], "little")
+            self._words[cell], self._words[cell + 1] = first, second
             at = self._mine[key] = cell + COUNT
+            self._keys[at] = (first, second)
             self._words[self._start] += 1  # last: who sees the cell sees its key
         return at
 
@@ -110,9 +112,14 @@ class Counters:
         if self._others:
             self._fence.release()  # a full memory barrier: the store above is seen before the loads below are made
             self._fence.acquire()
-            key = (words[at - COUNT], words[at - COUNT + 1])
-            for peer in self._others:
-                total += peer.count(key)
+            key = self._keys[at]
+            for peer in self._others:  # in place: a method's frame per peer doubles what a peer costs
+                header = words[peer.start]
+                if header != peer.seen:
+                    peer.look(header)
+                theirs = peer.cells.get(key)
+                if theirs is not None:
+                    total += words[theirs]
         return total
 
     def take_back(self, at: int, units: int) -> None:
@@ -125,30 +132,23 @@ class Counters:
 
 
 class _Peer:
-    """What another seat has in flight, found by the pair's hash."""
+    """What another seat has in flight, found by the pair's hash. `seen`: its first word when `cells` were read."""
 
-    __slots__ = ("_cells", "_seen", "_start", "_words")
+    __slots__ = ("_words", "cells", "seen", "start")
 
     def __init__(self, words: memoryview[int], start: int) -> None:
         self._words = words
-        self._start = start
-        self._seen = -1
-        self._cells: dict[tuple[int, int], int] = {}
+        self.start = start
+        self.seen = -1
+        self.cells: dict[tuple[int, int], int] = {}
 
-    def count(self, key: tuple[int, int]) -> int:
-        header = self._words[self._start]
-        if header != self._seen:
-            self._look(header)
-        at = self._cells.get(key)
-        return 0 if at is None else self._words[at]
-
-    def _look(self, header: int) -> None:
+    def look(self, header: int) -> None:
         """Cells came, or the seat was cleared for another process."""
-        known = len(self._cells)
-        if self._seen < 0 or header >> HEAVY_SHIFT != self._seen >> HEAVY_SHIFT:
-            self._cells.clear()
+        known = len(self.cells)
+        if self.seen < 0 or header >> HEAVY_SHIFT != self.seen >> HEAVY_SHIFT:
+            self.cells.clear()
             known = 0
         for cell in range(known, header & LOW_HALF):
-            at = self._start + CELL_WORDS * (cell + 1)
-            self._cells[self._words[at], self._words[at + 1]] = at + COUNT
-        self._seen = header
+            at = self.start + CELL_WORDS * (cell + 1)
+            self.cells[self._words[at], self._words[at + 1]] = at + COUNT
+        self.seen = header
