@@ -49,9 +49,9 @@ def test_calls_and_credits_are_counted_from_the_entries_and_never_go_down() -> N
     tally.entries([charge, charge, _charge(status=504, outcome=UNANSWERED, reason="upstream_timeout")])
     tally.entries([msgspec.structs.replace(charge, kind=CLOSE, credits=-2_000, calls=0, bytes_in=0, bytes_out=100)])
     tally.entries([msgspec.structs.replace(charge, kind=REFUSALS, credits=0, calls=0, bytes_in=0, bytes_out=0)])
-    assert tally.calls == {("crm", CHARGED, 200): 2, ("crm", UNANSWERED, 504): 1}
-    assert tally.charged == {"crm": 11_000}
-    assert tally.given_back == {"crm": 2_000}
+    assert tally.calls() == {("crm", CHARGED, 200): 2, ("crm", UNANSWERED, 504): 1}
+    assert tally.credits(CHARGE) == {"crm": 11_000}
+    assert tally.credits(CLOSE) == {"crm": -2_000}
     assert tally.unanswered == {"upstream_timeout": 1}
     assert (tally.closes, tally.bytes_in, tally.bytes_out) == (1, 9, 121)
 

@@ -25,6 +25,8 @@ ONLY_AFTER = {
     "farebox_token_hits_total",  # an upstream with introspection
     "farebox_token_questions_total",
     "farebox_token_failures_total",
+    "farebox_tls_reloads_total",  # a listener with TLS
+    "farebox_tls_reload_failures_total",
 }
 """Told once there is something to tell, which this journey has not."""
 

@@ -18,6 +18,7 @@ from farebox.gateway.http1_pool import UpstreamPool
 from farebox.gateway.plane import Plane, Route
 from farebox.gateway.tokens import TokenBook
 from farebox.gateway.tunnel import Tunnels
+from farebox.journal.records import CHARGE, CLOSE
 from farebox.journal.writer import JournalWriter
 from farebox.metrics.figures import Figures
 from farebox.metrics.own import own_figures
@@ -104,7 +105,7 @@ def figures(sources: Sources) -> Figures:
 def _calls(found: Figures, plane: Plane) -> None:
     tally = plane.tally
     calls: dict[tuple[str, str, str], int] = {}
-    for (product, outcome, status), number in tally.calls.items():
+    for (product, outcome, status), number in tally.calls().items():
         key = (product, outcome, f"{status // 100}xx")
         calls[key] = calls.get(key, 0) + number
     for (product, outcome, code), number in calls.items():
@@ -118,10 +119,10 @@ def _calls(found: Figures, plane: Plane) -> None:
         elif name != "unmetered":
             found.add("journal_troubles_total", number, trouble=name)
     found.add("unmetered_calls_total", plane.counters.get("unmetered", 0))
-    for product, amount in tally.charged.items():
+    for product, amount in tally.credits(CHARGE).items():
         found.add_credits("credits_charged_total", amount, product=product)
-    for product, amount in tally.given_back.items():
-        found.add_credits("credits_given_back_total", amount, product=product)
+    for product, amount in tally.credits(CLOSE).items():
+        found.add_credits("credits_given_back_total", -amount, product=product)
     found.add_credits("credits_unleased_total", tally.unleased)
     found.add("closes_total", tally.closes)
     found.add("received_bytes_total", tally.bytes_in)

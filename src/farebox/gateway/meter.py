@@ -559,7 +559,7 @@ class Call(Exchange):
 
     # -- answer -----------------------------------------------------------------------------------------------------
 
-    def _released(self, durable: bool) -> None:  # noqa: C901, FBT001 - where each call may stand; the journal's signature
+    def _released(self, durable: bool) -> None:  # noqa: C901, FBT001, PLR0912 - where each call may stand; the journal's signature
         """The record is on disk, or never will be."""
         hold = self.hold
         if not durable:
@@ -590,8 +590,8 @@ class Call(Exchange):
         else:
             self._leave()
             self.deliver()
-            assert self.entry is not None
-            self.plane.tally.answered(self.begun_at, self.sent_at, self.entry.duration)
+            if (tally := self.plane.tally).sampling and self.entry is not None:
+                tally.answered(self.begun_at, self.sent_at, self.entry.duration)
 
     def own_answer_fields(self, answer: AnswerHead) -> list[bytes]:
         """What the account has left; the upstream's own words about it only where we have none."""

@@ -70,7 +70,7 @@ CATALOGUE: Final = (
         "histogram",
         GATEWAY,
         "What the gateway itself took of a call, the upstream's time left out: pricing, admission, and the record on "
-        "disk. Calls answered in one piece.",
+        "disk. Of calls answered in one piece, one in each commit group is measured: its count is not that of calls.",
     ),
     _gauge(GATEWAY, "calls_in_flight", "Calls admitted whose last entry is not written yet."),
     _gauge(GATEWAY, "calls_waiting_for_credits", "Calls that wait for a sync."),
