@@ -109,6 +109,29 @@ def test_the_tests_that_the_guarantees_name_exist() -> None:
     assert not [path for path in re.findall(r"`(tests/[\w/]+\.py)`", page) if not ROOT.joinpath(path).is_file()]
 
 
+def test_each_promise_says_its_exceptions_its_proof_and_what_was_broken_to_see_it_fail() -> None:
+    page = ROOT.joinpath("docs/guarantees.md").read_text(encoding="utf-8")
+    sections = {part[:2]: part for part in re.split(r"^## ", page, flags=re.MULTILINE) if re.match(r"G\d ", part)}
+    assert sorted(sections) == [f"G{number}" for number in range(1, 9)]
+    missing = []
+    for promise, section in sections.items():
+        rows = re.split(r"^- ", section, flags=re.MULTILINE)[1:]
+        missing += [f"{promise}: {kind}" for kind in ("Exceptions", "Proof", "Broken") if not _of_kind(rows, kind)]
+        proven = re.findall(r"`test_\w+`|tests/[\w/]+", " ".join(_of_kind(rows, "Proof")))
+        missing += [] if proven else [f"{promise}: a test"]
+        for row in _of_kind(rows, "Broken"):
+            for part in row.split("->")[1:]:
+                went_red = re.search(r"`test_\w+`|`tests/[\w/]+\.py`", part.partition(";")[0])
+                missing += [] if went_red else [f"{promise}: the test that went red after ->{part[:60]}"]
+        missing += [] if any("->" in row for row in _of_kind(rows, "Broken")) else [f"{promise}: line -> test"]
+    assert not missing, missing
+
+
+def _of_kind(rows: list[str], kind: str) -> list[str]:
+    """The rows of a promise that begin with a word."""
+    return [row for row in rows if row.startswith(kind)]
+
+
 def _headings(path: Path) -> set[str]:
     """The anchors of a page, as sites that render Markdown make them of its headings."""
     found = re.findall(r"^#+ +(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
