@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from farebox.domain.identity import Account
-from farebox.journal import reader
-from farebox.quota.port import NO_ALLOWANCE
-from farebox.quota.sqlite_view import SpendFile
+from farebox.testing.books import read_books
 from farebox.testing.crowd import crowd
-from farebox.testing.system import GATEWAY_HEALTH, ChildProcess, Provision, RunningFarebox, free_port
+from farebox.testing.system import GATEWAY_HEALTH, ChildProcess, Provision, RunningFarebox, until
 from farebox.testing.upstream import StubUpstream
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -26,33 +27,38 @@ ROUNDS = 100
 CALLS = 1_000
 LAST = 100
 PRICES = (1, 3, 7)
+WORKERS = 2
 
 pytestmark = pytest.mark.slow
 
 
 @contextmanager
-def two_workers(farebox: RunningFarebox) -> Iterator[list[str]]:
-    """The gateway's worker and one more on an address of its own, both on the same files; their addresses."""
-    address = farebox.gateway_url.removeprefix("http://")
-    other = f"127.0.0.1:{free_port()}"
-    config = farebox.config_path.with_name("second.toml")
-    config.write_text(farebox.config_path.read_text().replace(address, other))
-    second = ChildProcess(
-        "second",
-        ["-m", "farebox.app", "gateway", str(config), "1"],
-        health_url=f"http://{other}{GATEWAY_HEALTH}",
-        log=farebox.folder / "second.log",
+def served(farebox: RunningFarebox) -> Iterator[list[int]]:
+    """`farebox serve`; the process ids of its gateway workers."""
+    serve = ChildProcess(
+        "serve",
+        ["-m", "farebox.cli", "serve", "--config", str(farebox.config_path)],
+        health_url=farebox.gateway_url + GATEWAY_HEALTH,
+        log=farebox.folder / "serve.log",
     )
-    workers = (farebox.gateway, second)
+
+    def serving() -> list[int]:
+        found = json.loads((farebox.data / "run/supervisor.json").read_text())["processes"]
+        return [each["pid"] for each in found if each["name"].startswith("gateway") and each["state"] == "serving"]
+
+    serve.start()
     try:
-        for worker in workers:
-            worker.start()
-        yield [address, other]
-        assert [worker.stop() for worker in workers] == [0, 0], farebox.gateway.log + second.log
+        yield until(lambda: pids if len(pids := serving()) == WORKERS else None, what="both workers serve")
+        assert serve.stop() == 0, serve.log
     finally:
-        for worker in workers:
-            if worker.is_running:
-                worker.kill()
+        if serve.is_running:
+            serve.kill()
+
+
+def connections_of(worker: int, farebox: RunningFarebox) -> int:
+    port = urlsplit(farebox.gateway_url).port
+    held = psutil.Process(worker).net_connections("tcp")
+    return sum(1 for each in held if each.laddr.port == port and each.status == psutil.CONN_ESTABLISHED)
 
 
 def request_of(farebox: RunningFarebox, org: str, price: int) -> bytes:
@@ -62,9 +68,9 @@ def request_of(farebox: RunningFarebox, org: str, price: int) -> bytes:
     return head.encode() + body
 
 
-async def race(farebox: RunningFarebox, addresses: list[str], orgs: list[str], upstream: StubUpstream) -> None:
+async def race(farebox: RunningFarebox, workers: list[int], orgs: list[str], upstream: StubUpstream) -> None:
     reached = 0
-    async with crowd(CALLS, *addresses) as callers:
+    async with crowd(CALLS, farebox.gateway_url.removeprefix("http://")) as callers:
         for number, org in enumerate(orgs):
             price = PRICES[number % len(PRICES)]
             fit = LAST // price
@@ -72,29 +78,32 @@ async def race(farebox: RunningFarebox, addresses: list[str], orgs: list[str], u
             assert statuses == {200: fit, 429: CALLS - fit}, f"round {number}, {price} credits a call"
             reached += fit
             assert len(upstream.requests) == reached, f"round {number}: a refused call reached the upstream"
+        shares = [connections_of(worker, farebox) for worker in workers]
+    print(f"callers by worker: {shares}")
+    assert sum(shares) == CALLS
+    assert min(shares) > CALLS // 10, "both workers had callers"
 
 
 def test_a_thousand_calls_at_once_get_exactly_the_last_hundred_credits_a_hundred_times_over(
     tmp_path: Path, upstream: StubUpstream, card: str
 ) -> None:
     orgs = [f"org{number}" for number in range(ROUNDS)]
-    provisions = [Provision(org=org, base=LAST, users=()) for org in orgs]
-    farebox = RunningFarebox(tmp_path, upstream_url=upstream.url, orgs=provisions, card=card)
-    with two_workers(farebox) as addresses:
-        asyncio.run(race(farebox, addresses, orgs, upstream))
-    spent: Counter[str] = Counter()
-    for journal in (farebox.data / "journal").iterdir():
-        entries = [entry for entry, _ in reader.read(journal)]
-        assert any(entry.credits for entry in entries), "a worker that took no call"
-        for entry in entries:
-            spent[entry.org] += entry.credits
-    spend = SpendFile(farebox.data / "quota.db", allowance_of=lambda _: NO_ALLOWANCE)
-    for number, org in enumerate(orgs):
-        price = PRICES[number % len(PRICES)]
-        view = spend.view(Account(org, "api", "api"))
-        assert spent[org] == view.used == LAST // price * price * 1_000
-        assert (view.held, view.unaccounted) == (0, 0)
-    assert spend.alarms() == ()
+    farebox = RunningFarebox(
+        tmp_path,
+        upstream_url=upstream.url,
+        orgs=[Provision(org=org, base=LAST, users=()) for org in orgs],
+        card=card,
+        gateway={"workers": WORKERS},
+    )
+    with served(farebox) as workers:
+        asyncio.run(race(farebox, workers, orgs, upstream))
+    farebox.console.start()
+    until(lambda: not list((farebox.data / "journal").iterdir()), what="the journal is loaded and removed")
+    assert farebox.console.stop() == 0
+    books = read_books(farebox.data)
+    assert books.disagreements() == []
+    spent = [sum(books.spent(Account(org, "api", "api")).values()) for org in orgs]
+    assert spent == [LAST // price * price * 1_000 for _, price in zip(orgs, cycle(PRICES), strict=False)]
 
 
 def test_what_checks_first_and_adds_later_goes_over_and_farebox_under_the_same_load_does_not() -> None:
