@@ -609,3 +609,10 @@ def test_many_accounts_in_one_sync(world: World) -> None:
     assert [(answer.org, answer.needs_granted) for answer in reply.accounts] == [
         (a.org, (True, False)) for a in accounts
     ]
+
+
+def test_no_answer_is_of_a_time_before_one_that_was_given_even_before_the_first_sync(world: World) -> None:
+    given = world.store.view(ACCOUNT).store_time
+    world.clock.step_wall(-HOUR)
+    assert world.store.view(ACCOUNT).store_time >= given
+    assert world.store.now() >= given

@@ -121,7 +121,7 @@ class SqliteQuotaStore:
         with sqlite_file.unavailable(self._path, "read"):
             connection = self._connection or self._open(mode="rw")
             try:
-                yield SpendReader(connection, allowance_of=self._allowance_of, host=self._host)
+                yield SpendReader(connection, allowance_of=self._allowance_of, host=self._host, not_before=self._said)
             except sqlite3.Error:
                 self._drop_connection()
                 raise
@@ -129,7 +129,7 @@ class SqliteQuotaStore:
     def now(self) -> int:
         """The store's time. Raises `QuotaUnavailableError`."""
         with self._reader() as reader:
-            self._said = max(self._said, reader.now())
+            self._said = reader.now()
         return self._said
 
     def settled_to(self, incarnation: str) -> Position:
@@ -155,7 +155,9 @@ class SqliteQuotaStore:
     def view(self, account: Account) -> AccountView:
         """See `QuotaStore.view`. Raises `QuotaUnavailableError`."""
         with self._reader() as reader:
-            return reader.view(account)
+            found = reader.view(account)
+        self._said = found.store_time
+        return found
 
     def alarms(self) -> tuple[Alarm, ...]:
         """See `QuotaStore.alarms`. Raises `QuotaUnavailableError`."""

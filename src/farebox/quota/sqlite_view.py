@@ -80,17 +80,26 @@ def _seconds(db: sqlite3.Connection, account: int, start: int, end: int) -> list
 
 
 class SpendReader:
-    """Questions to an open connection; each is one read transaction."""
+    """Questions to an open connection; each is one read transaction. No answer is of a time before `not_before`."""
 
-    def __init__(self, connection: sqlite3.Connection, *, allowance_of: AllowanceOf, host: clock.HostClock) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        allowance_of: AllowanceOf,
+        host: clock.HostClock,
+        not_before: int = 0,
+    ) -> None:
         self.connection = connection
         self._allowance_of = allowance_of
         self._host = host
+        self._not_before = not_before
 
     def now(self) -> int:
         """The store's time, as every process on this machine reads it."""
         anchor = read_clock(self.connection)
-        return clock.read(anchor, anchor.store_time if anchor else 0, self._host).store_time
+        high_water = max(self._not_before, anchor.store_time if anchor else 0)
+        return clock.read(anchor, high_water, self._host).store_time
 
     def view(self, account: Account) -> AccountView:
         """See `QuotaStore.view`."""
