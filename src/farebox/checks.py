@@ -59,7 +59,16 @@ def _all(path: Path, addresses: Callable[[config.Config], Iterable[Finding]]) ->
     found.extend(_certificate(settings.gateway))
     found.extend(addresses(settings))
     found.extend(finding for upstream in settings.upstream for finding in _upstream(upstream))
+    found.extend(_led_back(settings))
     return found
+
+
+def _led_back(settings: config.Config) -> Iterator[Finding]:
+    """An API that has to be asked whose token it is sends clients to itself with every token."""
+    looks_up = any(upstream.identity == "lookup" for upstream in settings.upstream)
+    if looks_up and not any(upstream.api_domain for upstream in settings.upstream):
+        text = "is set nowhere: official clients go where a token's answer sends them: round this gateway (zoho.md)"
+        yield Finding("warning", "api_domain", text)
 
 
 def _addresses(settings: config.Config) -> dict[str, str]:
@@ -135,8 +144,13 @@ def _subscription(subscription: SubscriptionRecord, known: dict[str, RateCard]) 
 
 
 def _fixed(upstream: config.Upstream, image: DirectoryImage) -> Iterator[Finding]:
-    if upstream.fixed is not None and upstream.identity == "fixed" and image.org(upstream.fixed.org) is None:
-        text = f"its organisation {upstream.fixed.org!r} is not in the directory: every call would be refused (403)"
+    org = ""
+    if upstream.fixed is not None and upstream.identity == "fixed":
+        org = upstream.fixed.org
+    elif upstream.lookup is not None and upstream.identity == "lookup":
+        org = upstream.lookup.org
+    if org and image.org(org) is None:
+        text = f"its organisation {org!r} is not in the directory: every call would be refused (403)"
         yield Finding("warning", f"upstream {upstream.name}", text)
 
 

@@ -161,6 +161,9 @@ def test_a_token_the_api_does_not_know_is_401_and_is_not_asked_about_again_for_a
         answer = ask(gateway)
         assert (answer.status, answer.json()["code"]) == (401, "CREDENTIALS_UNKNOWN")
     assert len(upstream.requests) == 1
+    (own,) = entries(gateway, 1)
+    assert (own.user, own.credits, own.status, own.calls) == (FAREBOX, 0, 401, 1), "strangers cost the org nothing"
+    assert gateway.held() == 0
 
 
 @pytest.mark.parametrize("status", [401, 403])

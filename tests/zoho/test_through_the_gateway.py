@@ -24,7 +24,9 @@ from typing import Any
 import httpx
 import pytest
 
+from farebox import checks
 from farebox.domain.names import FAREBOX
+from farebox.quota.directory import Directory
 from farebox.testing.books import read_books
 from farebox.testing.system import ChildProcess, Provision, RunningFarebox, free_port, until
 from farebox.testing.upstream import Behaviour, StubUpstream
@@ -221,3 +223,17 @@ def node_sdk() -> Path:
             assert done.returncode == 0, done.stdout + done.stderr
             (folder / "complete").touch()
     return folder
+
+
+def test_farebox_check_names_an_org_that_is_not_there_and_a_gateway_that_leads_nobody_back(tmp_path: Path) -> None:
+    text = block("toml").replace("https://", "http://127.0.0.1:1/").replace("127.0.0.1:808", "127.0.0.1:")
+    text = re.sub(r"http://127\.0\.0\.1:1/[a-z.]+", "http://127.0.0.1:1", text)
+    Directory.open(tmp_path / "farebox-data").close()
+    path = tmp_path / "farebox.toml"
+    path.write_text(text, encoding="utf-8")
+    found = {(finding.subject, finding.text) for finding in checks.everything(path)}
+    missing = "its organisation 'acme' is not in the directory: every call would be refused (403)"
+    assert ("upstream api", missing) in found
+    assert "api_domain" not in {subject for subject, _ in found}
+    path.write_text(re.sub(r"^api_domain.*\n", "", text, flags=re.MULTILINE), encoding="utf-8")
+    assert "api_domain" in {finding.subject for finding in checks.everything(path)}

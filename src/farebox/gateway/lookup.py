@@ -24,7 +24,7 @@ from farebox.gateway.questions import Question
 from farebox.gateway.refuse import Refusal
 from farebox.gateway.refuse_quota import journal_refusal, quota_refusal, quota_silent
 from farebox.gateway.timeouts import TimeoutClass
-from farebox.gateway.tokens import INACTIVE, INACTIVE_SECONDS, Claims, Tell, Told, claim_text
+from farebox.gateway.tokens import INACTIVE, INACTIVE_SECONDS, Claims, Inactive, Tell, Told, claim_text
 from farebox.gateway.upstream import Connections
 from farebox.journal.records import CHARGE, CHARGED, CUT_OFF, UNANSWERED, Entry
 from farebox.quota.directory_image import DirectoryImage
@@ -207,6 +207,8 @@ class UserLookup:
         plane, quote = self._lookups.plane(), self._lookups.quote
         duration = (time.monotonic_ns() - self._begun_at) // 1_000
         charge = pricing.charge(quote, pricing.Answer(status, None, duration))
+        if isinstance(told, Inactive):  # a token of nobody: the API has no org to charge either
+            charge = pricing.Charge(0, charge.quantities, charge.records_returned)
         addon = plane.book.charge(hold, charge.millicredits)
         entry = self._entry(hold, charge, addon, status=status, outcome=outcome, reason=reason)
         entry = msgspec.structs.replace(entry, duration=duration, bytes_out=bytes_out)
