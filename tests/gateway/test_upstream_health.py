@@ -139,3 +139,14 @@ def test_a_sole_address_is_tried_in_the_place_of_callers_until_it_is_back(make_g
         assert upstream_seen == 1
         until(lambda: caller.ask("GET", "/").status == 200)
         assert upstream.connections == 1
+
+
+def test_while_a_sole_address_is_down_no_call_waits_for_it(make_gateway: GatewayMaker) -> None:
+    gateway = make_gateway(url=f"http://127.0.0.1:{free_port()}", connect_seconds=30, upstream_down_seconds=30)
+    pool = gateway.worker._pools[0].pools[0]
+    caller = gateway.caller()
+    assert caller.ask("GET", "/").status == 502
+    assert pool._probe is not None
+    gateway.on_loop(pool._probe.cancel)  # from now on nothing but a call could find out
+    assert caller.ask("GET", "/").json()["code"] == "UPSTREAM_UNREACHABLE"
+    assert gateway.on_loop(lambda: (pool.waiting, pool.health.is_down)) == (0, True)

@@ -267,6 +267,10 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
             self._wait = None
         if wait is self._waits.client_head or (wait is self._waits.client_body and self._parsing is not None):
             self._refuse(Refusal(status=408, code="REQUEST_TIMEOUT", text="The request did not arrive in time."))
+        elif (
+            wait is self._waits.client_linger and self.transport is not None and self.transport.get_write_buffer_size()
+        ):
+            self._wait_for(self._waits.client_body)  # the last answer is not taken yet: it has the time any body has
         else:
             self.abort()
 

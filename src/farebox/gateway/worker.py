@@ -46,7 +46,7 @@ from farebox.gateway.tls import upstream_verification
 from farebox.gateway.token_books import TokenBooks
 from farebox.gateway.tunnel import Tunnels
 from farebox.gateway.upstream import IN_ORDER, Balance, Servers, connections
-from farebox.gateway.waits import LINGER_SECONDS, Waits
+from farebox.gateway.waits import Waits
 from farebox.journal.position import Position
 from farebox.journal.records import Entry
 from farebox.journal.writer import JournalWriter
@@ -243,7 +243,8 @@ class Worker:
             backlog=BACKLOG,
             ssl=certificates.context,
             ssl_handshake_timeout=settings.header_seconds,
-            ssl_shutdown_timeout=LINGER_SECONDS,
+            # A caller may take as long over its last answer as over any other, and then says that it ends, too.
+            ssl_shutdown_timeout=settings.body_idle_seconds,
         )
 
     def _sources(self) -> Sources:

@@ -1,0 +1,39 @@
+"""The last answer of a connection arrives whole, however late its caller reads it."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farebox.testing.upstream import Behaviour, StubUpstream
+
+from .certificates import Authority
+from .conftest import GatewayMaker, until
+
+SIZE = 150 * 1024
+NAME = "gateway.example.com"
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_caller_that_reads_late_gets_the_end_of_the_last_answer(
+    make_gateway: GatewayMaker, upstream: StubUpstream, tmp_path: Path, *, tls: bool
+) -> None:
+    upstream.answer("/", Behaviour(stream_bytes=SIZE))
+    authority = Authority(tmp_path)
+    pair = authority.pair(NAME)
+    files: dict[str, Any] = {"tls_certificate": pair.certificate, "tls_key": pair.key} if tls else {}
+    gateway = make_gateway(**files)
+    gateway.worker._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 * 1024)  # accepted sockets inherit it
+    caller = gateway.caller(tls=authority.client() if tls else None, name=NAME)
+    caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+    caller.say("GET / HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n")
+    client = until(lambda: next(iter(gateway.worker.plane.clients), None))
+    until(lambda: client._lingered == 0)  # all is written, most of it not taken yet
+    linger = gateway.worker.waits.client_linger
+    ticks: list[float] = []
+    gateway.on_loop(lambda: gateway.worker.waits.timeouts.every_tick(lambda: ticks.append(gateway._loop.time())))
+    until(lambda: ticks and ticks[-1] - ticks[0] > linger.seconds + 0.5)
+    assert len(caller.raw().partition(b"\r\n\r\n")[2]) == SIZE
