@@ -192,7 +192,7 @@ def _migrated(root: duckdb.DuckDBPyConnection, path: Path) -> None:
     tables = {name for (name,) in root.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
     found = root.execute("SELECT max(version) FROM schema_version").fetchone() if "schema_version" in tables else None
     version = found[0] if found else None if tables else 0
-    if version is None or version > SCHEMA_VERSION:
+    if version is None or version > SCHEMA_VERSION or (tables and version < 1):
         root.close()
         raise DataVersionError(
             f"{path} has schema version {version}, this Farebox knows {SCHEMA_VERSION}: "
