@@ -36,6 +36,8 @@ class Spend:
     """When the store wrote the reply that brought the lease (`Judge.awake`)."""
     amount: int
     leased: bool = True
+    limit: int = 0
+    """The allowance in force for it."""
     booked: int = 0
     """What the store has of it: its journal entries up to where that journal is settled."""
 
@@ -87,11 +89,13 @@ class Judge:
         spends.append(spend)
         while spend.store - spends[0].store > DAY + 10 * SECOND:
             spends.popleft()
-        limit = self.in_force(spend)
+        limit = spend.limit = self.in_force(spend)
         by_true = sum(s.amount for s in spends if s.leased and _age(s, spend) < DAY)
         assert by_true <= limit, f"G1: {by_true} of {limit} within 24 h of true time"
-        by_stamp = sum(s.amount for s in spends if s.leased and spend.stamp - DAY < s.stamp <= spend.stamp)
-        assert by_stamp <= limit, f"G1: {by_stamp} of {limit} by stamps"
+        for later in (s for s in spends if s.leased and s.stamp >= spend.stamp):
+            by_stamp = sum(s.amount for s in spends if s.leased and later.stamp - DAY < s.stamp <= later.stamp)
+            most = max(limit, later.limit)
+            assert by_stamp <= most, f"G1: {by_stamp} of {most} by stamps"
 
     def settled(self, account: Account, second: int, amount: int, spend: Spend) -> None:
         """A journal entry that the store says it has."""
