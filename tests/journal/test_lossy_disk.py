@@ -20,6 +20,7 @@ import pytest
 
 from farebox.errors import DataDirectoryError, DataVersionError, FareboxError, JournalError
 from farebox.journal import attempt
+from farebox.journal.damage import give_up
 from farebox.journal.directory import segment_path
 from farebox.journal.disk import OsDisk
 from farebox.journal.extents import extents
@@ -210,6 +211,20 @@ def test_power_lost_at_any_call_keeps_what_was_released_and_tears_nothing_else(
     raise AssertionError("the life has more calls than power was lost at")
 
 
+def test_a_journal_that_ended_in_good_order_is_whole_for_readers_whatever_power_takes_afterwards(
+    tmp_path: Path, drive: Any, numbers_in: Any
+) -> None:
+    """Nobody adopts it any more: its gateway has closed its incarnation itself."""
+    print(f"FAREBOX_SEED={SEED}")
+    for chance in range(12):
+        disk = LossyDisk(tmp_path / f"{chance}" / "journal", f"{SEED}/{chance}", target=tmp_path / f"{chance}-lost")
+        disk.root.parent.mkdir()
+        life = run_life(drive, disk)
+        disk.lose_power()
+        assert numbers_in(disk.target / "i1") == life.good, f"seed {SEED}"
+        assert extents(disk.target / "i1")[-1].final
+
+
 class MemorySink:
     """What a usage store has committed: it survives everything that happens to the journal."""
 
@@ -260,6 +275,7 @@ def test_whichever_call_of_an_adoption_fails_the_next_one_ends_where_it_would_ha
             assert (adopted.end, adopted.corrupt) == (reference.end, None)
             assert numbers_in(root / "i1") == expected
             disk.lose_power()  # whatever was settled up to the end is there still
+            assert numbers_in(disk.target / "i1") == expected, f"without another adoption: call {fail_at}, seed {SEED}"
             again = adopt(disk.target / "i1")
             assert again is not None
             assert (again.end, again.corrupt) == (reference.end, None), f"call {fail_at}, seed {SEED}"
@@ -314,6 +330,37 @@ def ship_to_the_end(root: Path, sink: MemorySink, disk: Any) -> None:
         if not list(root.iterdir()):
             return
     raise AssertionError(f"still there: {sorted(root.rglob('*'))}; {shipper.report}")
+
+
+def test_whichever_call_fails_while_a_loss_is_accepted_it_can_be_accepted_again_and_stays_so_after_power_loss(
+    tmp_path: Path, left_behind: Path, numbers_in: Any
+) -> None:
+    print(f"FAREBOX_SEED={SEED}")
+    path = segment_path(left_behind / "i1", 1)
+    damaged = bytearray(path.read_bytes())
+    damaged[1000] ^= 1
+    path.write_bytes(damaged)
+    sane = shutil.copytree(left_behind, tmp_path / "sane")
+    assert len(give_up(sane / "i1")) == 1
+    expected, failures = numbers_in(sane / "i1"), 0
+    for fail_at in range(1, CALLS_MAX):
+        for code in (errno.EIO, SHORT):
+            root = shutil.copytree(left_behind, tmp_path / f"{fail_at}-{code}")
+            disk = LossyDisk.over(root, f"{SEED}/{fail_at}", target=tmp_path / f"{fail_at}-{code}-lost")
+            disk.fail_at, disk.code = fail_at, code
+            try:
+                give_up(root / "i1", disk)
+            except JournalError:
+                failures += 1
+                disk.heal()
+                give_up(root / "i1", disk)
+            assert numbers_in(root / "i1") == expected
+            disk.lose_power()
+            assert numbers_in(disk.target / "i1") == expected, f"call {fail_at}, seed {SEED}"
+        if fail_at > len(disk.calls):
+            assert failures > 5
+            return
+    raise AssertionError("accepting has more calls than were made to fail")
 
 
 @pytest.mark.parametrize("sealed", [True, False])

@@ -214,7 +214,8 @@ def _quota(status: Status) -> Iterator[Finding]:
             True,
             "journal",
             f"{status.most('adoptions_damaged'):.0f} journals of dead workers cannot be read to their end.",
-            "The log names file and offset; put the file back from a copy. Until then what was lent stays counted.",
+            "`farebox journal check` names file and offset: put the file back from a copy, or give up what cannot be "
+            "read with `farebox journal accept-loss`. Until then what was lent stays counted.",
         )
     if alarms := sum(each.value("quota_alarms") for each in status.processes):
         what = f"{alarms:.0f} times more was settled than was lent."

@@ -108,7 +108,8 @@ def _settle(directory: Path, lock: int, disk: Disk) -> AdoptedDirectory:
     if not opened:
         return AdoptedDirectory(directory, lock, START, None, None)
     last = opened[-1]
-    if last.final:
+    if last.final:  # its mark may never have been synced, or its sync failed: what is settled now must not be lost
+        _publish_end(directory, last.header.segment, last.end, disk)
         return AdoptedDirectory(directory, lock, last.position, None, None)
     found = _scan(directory, last)
     _seal(directory, last.header, found, disk)
@@ -132,18 +133,23 @@ def _scan(directory: Path, last: Extent) -> Scan:
 
 def _seal(directory: Path, header: Header, found: Scan, disk: Disk) -> None:
     """Publish the end, durably; the file itself is cut only where nothing but an unused or torn tail goes."""
-    fd = disk.open(mark_path(directory, header.segment))
-    try:
-        write_whole(disk, fd, pack_mark(Mark(header.segment, found.end, sealed=True)), 0)
-        disk.fdatasync(fd)
-    finally:
-        disk.close(fd)
+    _publish_end(directory, header.segment, found.end, disk)
     if found.corrupt is None:
         fd = disk.open(segment_path(directory, header.segment))
         try:
             disk.truncate(fd, found.end)
         finally:
             disk.close(fd)
+
+
+def _publish_end(directory: Path, segment: int, end: int, disk: Disk) -> None:
+    """Write the sealed mark, also where it says so already: after a failed sync a second one alone writes nothing."""
+    fd = disk.open(mark_path(directory, segment))
+    try:
+        write_whole(disk, fd, pack_mark(Mark(segment, end, sealed=True)), 0)
+        disk.fdatasync(fd)
+    finally:
+        disk.close(fd)
 
 
 def _damage(directory: Path, header: Header, found: Scan) -> JournalCorruptError | None:

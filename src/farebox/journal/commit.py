@@ -343,7 +343,7 @@ class Committer:
         tail, self._tail = self._tail, None
         if tail is not None:
             with contextlib.suppress(OSError):
-                tail.finish()
+                tail.seal_for_good()
                 tail.trim()
             tail.close()
         for segment in self._ready:

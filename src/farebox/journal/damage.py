@@ -78,9 +78,11 @@ def give_up(
             adopted = adopt(directory, disk)
             if adopted is not None:
                 adopted.release()
-        return accepted + _accept(directory, find(directory, needed_from=needed_from), disk)
+        accepted += _accept(directory, find(directory, needed_from=needed_from), disk)
+        disk.sync_directory(directory)  # also for what an earlier attempt accepted and could not make durable
     except OSError as error:
         raise JournalError(f"{directory} cannot be looked at or written: {error.strerror}. Check the disk.") from error
+    return accepted
 
 
 def _accept(directory: Path, damages: list[Damage], disk: Disk) -> list[Damage]:

@@ -53,7 +53,7 @@ def accepted(directory: Path) -> list[Loss]:
 
 
 def accept(directory: Path, losses: Iterable[Loss], disk: Disk) -> None:
-    """Give these up for good, durably. Safe to repeat. Raises `OSError`."""
+    """Give these up; for good once the directory is synced, too. Safe to repeat. Raises `OSError`."""
     by_segment: dict[int, set[Loss]] = {}
     for loss in losses:
         by_segment.setdefault(loss.end.segment, set()).add(loss)
@@ -61,7 +61,6 @@ def accept(directory: Path, losses: Iterable[Loss], disk: Disk) -> None:
         path = directory / f"{segment:08d}.lost"
         known = _read(path) if path.exists() else []
         _write(path, sorted({*known, *given_up}), disk)
-    disk.sync_directory(directory)
 
 
 def past(at: Position, losses: Iterable[Loss]) -> Position:

@@ -117,6 +117,11 @@ class Tail:
         """Publish that nothing follows. The file itself is not touched: after a failure it never is again."""
         self._publish(Mark(self.header.segment, self.durable, sealed=True))
 
+    def seal_for_good(self) -> None:
+        """`finish`, and nothing follows: no opening will say where this segment ends, so its mark must not be lost."""
+        self.finish()
+        self._disk.fdatasync(self._mark_fd)
+
     def trim(self) -> None:
         """Give back the space after the end of a sealed segment that never failed."""
         self._disk.truncate(self._fd, self.durable)
