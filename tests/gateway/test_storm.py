@@ -1,4 +1,4 @@
-"""After any storm nothing is left behind: no hold, reservation, room or wait; and what went out is charged."""
+"""After any storm nothing is left behind: no hold, reservation, room, unit or wait; and what went out is charged."""
 
 from __future__ import annotations
 
@@ -87,6 +87,7 @@ def test_after_a_storm_nothing_is_left_behind(make_gateway: GatewayMaker, upstre
     plane, worker = gateway.worker.plane, gateway.worker
     until(lambda: not gateway.on_loop(lambda: len(plane.clients)))
     until(lambda: gateway.held() == 0)
+    assert gateway.on_loop(worker.counters.in_flight) == (0, 0)
     assert gateway.on_loop(lambda: worker.journal._committer.reserved) == 0
     assert gateway.on_loop(lambda: plane._body_bytes) == 0
     assert gateway.on_loop(lambda: worker._pools[0].waiting) == 0
