@@ -27,7 +27,7 @@ from farebox.domain.identity import Account
 from farebox.journal.records import CHARGE
 from farebox.testing.books import Books, read_books
 
-CRASHES: Final = int(os.environ.get("FAREBOX_CRASHES", "200"))
+CRASHES: Final = int(os.environ.get("FAREBOX_CRASHES", "190"))
 KILLS_PER_ROUND: Final = 4
 ROUNDS_PER_WORLD: Final = 8
 WORLDS_PER_NURSERY: Final = 20

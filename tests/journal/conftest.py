@@ -1,12 +1,10 @@
-"""What the journal's tests share: numbered entries, a writer to drive, and disks that fail or forget."""
+"""What the journal's tests share: numbered entries, a writer to drive, and a disk that fails."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import os
-import random
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,8 +18,6 @@ from farebox.journal.position import Position
 from farebox.journal.reader import read
 from farebox.journal.records import CHARGE, CHARGED, Entry
 from farebox.journal.writer import JournalWriter
-
-SECTOR = 512
 
 
 def make_entry(number: int, *, kind: int = CHARGE, padding: int = 0, stamp: int | None = None) -> Entry:
@@ -121,46 +117,6 @@ class FaultyDisk(OsDisk):
         super().unlink(path)
 
 
-class ForgetfulDisk(OsDisk):
-    """Remembers what every sector held when it was last synced, so that power can be lost at any sync."""
-
-    def __init__(self, source: Path, target: Path, rng: random.Random, *, at_sync: int) -> None:
-        self.source, self.target, self.rng, self.at_sync = source, target, rng, at_sync
-        self.syncs = 0
-        self.at_loss: Callable[[], None] = lambda: None
-        self._old: dict[tuple[str, int], bytes] = {}
-
-    def pwrite(self, fd: int, data: bytes, offset: int) -> int:
-        path = str(Path(f"/proc/self/fd/{fd}").readlink())
-        for sector in range(offset // SECTOR, (offset + len(data) - 1) // SECTOR + 1):
-            self._old.setdefault((path, sector), os.pread(fd, SECTOR, sector * SECTOR))
-        return super().pwrite(fd, data, offset)
-
-    def fdatasync(self, fd: int) -> None:
-        self.syncs += 1
-        if self.syncs == self.at_sync:
-            self.at_loss()
-            self._lose_power()
-        super().fdatasync(fd)
-        path = str(Path(f"/proc/self/fd/{fd}").readlink())
-        self._old = {place: old for place, old in self._old.items() if place[0] != path}
-
-    def rename(self, old: Path, new: Path) -> None:
-        super().rename(old, new)
-        self._old = {(p.replace(str(old), str(new)), sector): was for (p, sector), was in self._old.items()}
-
-    def _lose_power(self) -> None:
-        """Copy the journal as the disk has it: any subset of the unsynced sectors is missing."""
-        shutil.copytree(self.source, self.target)
-        kept = self.rng.random()
-        for (path, sector), old in sorted(self._old.items()):
-            copy = self.target / Path(path).relative_to(self.source)
-            if copy.exists() and self.rng.random() >= kept:
-                with copy.open("r+b") as file:
-                    file.seek(sector * SECTOR)
-                    file.write(old)
-
-
 class Driven:
     """A writer in a running loop, with all it told."""
 
@@ -247,11 +203,6 @@ def numbers_in() -> Callable[..., list[int]]:
 @pytest.fixture
 def faulty() -> FaultyDisk:
     return FaultyDisk()
-
-
-@pytest.fixture
-def forgetful() -> type[ForgetfulDisk]:
-    return ForgetfulDisk
 
 
 @pytest.fixture

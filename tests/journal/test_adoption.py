@@ -270,34 +270,3 @@ def test_a_damaged_opening_is_named_not_taken_for_an_unused_segment(abandoned: A
         list(read(directory))
     with pytest.raises(JournalCorruptError, match="opening"):
         adopt(directory)
-
-
-@pytest.mark.parametrize("round_", range(25))
-def test_power_loss_at_any_sync_keeps_all_that_was_promised(  # noqa: PLR0917 - fixtures
-    root: Path, drive: Any, forgetful: Any, numbers_in: Any, tmp_path: Path, round_: int
-) -> None:
-    """A disk that forgets any subset of the sectors not synced; seed printed on failure."""
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    rng = random.Random(seed)
-    lost = tmp_path / "lost"
-    root.mkdir()
-
-    async def run() -> list[int]:
-        disk = forgetful(root, lost, rng, at_sync=0)
-        promised: list[int] = []
-        async with drive(root, disk=disk, segment_bytes=1 << 15) as driven:
-            disk.at_sync = disk.syncs + rng.randrange(1, 60)
-            disk.at_loss = lambda: promised.extend(n for n, good in driven.released.items() if good)
-            while not lost.exists():
-                await driven.write(rng.randrange(1, 40), padding=rng.randrange(300))
-        return promised
-
-    promised = asyncio.run(run())
-    found = adopt(lost / "i1")
-    assert found is not None
-    assert found.corrupt is None
-    got = numbers_in(lost / "i1")
-    assert got == list(range(len(got)))
-    assert len(got) >= len(promised)
-    found.release()
