@@ -34,7 +34,8 @@ def _run(role: str, path: Path, rest: list[str]) -> int:
         prepare(path)
         return 0
     kept = inherited(path)
-    configure_logs(role if role != "gateway" else f"gateway-{rest[0]}", kept.settings.log.format)
+    names = {"supervise": "supervisor", "gateway": "-".join(("gateway", *rest))}
+    configure_logs(names.get(role, role), kept.settings.log.format)
     match role:
         case "supervise":
             from farebox.app.supervise import supervise

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 from pathlib import Path
 from typing import Final
+
+import structlog
 
 from farebox import config
 from farebox.app import STOP_SECONDS_BEYOND_GRACE
@@ -17,6 +20,7 @@ from farebox.gateway.children import Child
 from farebox.gateway.listening import listen_all
 from farebox.gateway.supervision import StateFile
 
+_log = structlog.get_logger("farebox.supervisor")
 PROGRAM: Final = (sys.executable, "-m", "farebox.app")
 
 
@@ -40,7 +44,7 @@ def supervise(kept: InForce, path: Path) -> int:
     _say_where(settings)
     starts: dict[str, int] = {}
     with machine_metrics(settings, [child.name for child in children], starts):
-        return supervisor.supervise(children, service, starts=starts)
+        return supervisor.supervise(children, service, starts=starts, say=_logged)
 
 
 def _workers(settings: config.GatewayConfig, path: Path) -> list[Child]:
@@ -56,6 +60,12 @@ def _workers(settings: config.GatewayConfig, path: Path) -> list[Child]:
         )
         for slot, listener in enumerate(listeners)
     ]
+
+
+def _logged(text: str) -> None:
+    """What the supervisor says, in the form of all other lines; a log that is gone stops nothing."""
+    with contextlib.suppress(OSError):
+        _log.warning("supervisor", message=text)
 
 
 def _in_memory(value: object) -> int:

@@ -12,7 +12,7 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,21 +42,29 @@ class Service:
 
 
 def supervise(
-    children: Sequence[Child], service: Service | None = None, *, starts: dict[str, int] | None = None
+    children: Sequence[Child],
+    service: Service | None = None,
+    *,
+    starts: dict[str, int] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> int:
     """Run the children until SIGTERM or SIGINT; the exit status. `starts` is kept: how often each was started, by name.
 
+    `say` is told what happens, in sentences for people; without one they stand on standard error.
     0 when stopped by a signal; 1 when an essential child could not start at all: then all are stopped, since the
     service as it is configured does not work. A child that was up and dies is restarted, however often.
     """
-    return Supervisor(children, service, {} if starts is None else starts).run()
+    return Supervisor(children, service, {} if starts is None else starts, say or on_stderr).run()
 
 
 class Supervisor:
     """The loop: wait for heartbeats, ends, signals and moments; look at every place; go on with a request."""
 
-    def __init__(self, children: Sequence[Child], service: Service | None, starts: dict[str, int]) -> None:
+    def __init__(
+        self, children: Sequence[Child], service: Service | None, starts: dict[str, int], say: Callable[[str], None]
+    ) -> None:
         self.places = [Place(child) for child in children]
+        self._say = say
         self._starts = starts
         self._service = service
         self._lifeline_read, self._lifeline_write = os.pipe()
@@ -133,7 +141,7 @@ class Supervisor:
             next(steps)
         except StopIteration as end:
             well, text = end.value
-            say(text)
+            self._say(text)
             self._doing = None
             self._done += 1
             self._last = {"request": request, "ok": well, "text": text, "at": int(time.time())}
@@ -196,11 +204,11 @@ class Supervisor:
             place.current = self._process(place)
         except OSError as error:
             if place.child.essential and not place.was_started:
-                say(f"{name} cannot be started: {error.strerror or error}. Everything is stopped.")
+                self._say(f"{name} cannot be started: {error.strerror or error}. Everything is stopped.")
                 self._status = 1
                 self._stopping = True
                 return
-            say(f"{name} cannot be started: {error.strerror or error}; trying again in {place.backoff:.1f} s")
+            self._say(f"{name} cannot be started: {error.strerror or error}; trying again in {place.backoff:.1f} s")
             self._restart_later(place, time.monotonic())
         else:
             place.was_started = True
@@ -245,9 +253,9 @@ class Supervisor:
         if process.kill_at is not None:
             if now < process.kill_at:
                 return
-            say(f"{name} (pid {process.pid}) did not end in time: killed")
+            self._say(f"{name} (pid {process.pid}) did not end in time: killed")
         elif process.beats is not None and now >= process.silent_at:
-            say(f"{name} gave no sign of life for {now - process.beaten_at:.0f} s: killed, restarting")
+            self._say(f"{name} gave no sign of life for {now - process.beaten_at:.0f} s: killed, restarting")
         else:
             return
         process.kill()
@@ -265,12 +273,12 @@ class Supervisor:
             place.was_steady = True
             place.backoff = BACKOFF_FIRST_SECONDS
         elif place.child.essential and not place.was_steady and status > 0:
-            say(f"{name} {how} right after its start; what it wrote above says why. Everything is stopped.")
+            self._say(f"{name} {how} right after its start; what it wrote above says why. Everything is stopped.")
             self._status = 1
             self._stopping = True
             return
         rest = "" if place.child.essential else "; the rest goes on"
-        say(f"{name} {how} after {lived:.1f} s; restarting in {place.backoff:.1f} s{rest}")
+        self._say(f"{name} {how} after {lived:.1f} s; restarting in {place.backoff:.1f} s{rest}")
         self._restart_later(place, now)
 
     @staticmethod
@@ -303,7 +311,7 @@ class Supervisor:
         for _, process in living:
             deadline = now if process.kill_at is None else process.kill_at
             if not process.wait(deadline - time.monotonic()):
-                say(f"{process.child.name} (pid {process.pid}) did not end in time: killed")
+                self._say(f"{process.child.name} (pid {process.pid}) did not end in time: killed")
                 process.kill()
                 process.wait(STEADY_SECONDS)
             self._bury(process)
@@ -325,7 +333,7 @@ class Supervisor:
             return
         error = self._service.state.write(self._state(self._service.configuration))
         if error is not None:
-            say(f"what runs cannot be written down: {error}; `farebox reload` and `farebox status` see old news")
+            self._say(f"what runs cannot be written down: {error}; `farebox reload` and `farebox status` see old news")
 
     def _state(self, configuration: str) -> State:
         processes = []
@@ -351,7 +359,7 @@ class Supervisor:
         }
 
 
-def say(text: str) -> None:
+def on_stderr(text: str) -> None:
     """For whoever reads the log; a log that is gone stops nothing."""
     try:
         print(f"farebox: {text}", file=sys.stderr, flush=True)
