@@ -30,6 +30,8 @@ from farebox.quota.directory import Directory
 ROOT = Path(__file__).resolve().parents[1]
 ORGS = 1_000
 RECORDS_IN_BODY = 10
+FRESH = "Contacts"
+"""Of this module every request and every answer has a header field of its own."""
 PROXY_CORE, LOAD_CORE = 0, 1
 
 
@@ -46,6 +48,10 @@ class Goal:
 GOALS = (
     Goal("plain GET, durability disk", "disk", "plain.lua", 0.4),
     Goal("plain GET, durability os", "os", "plain.lua", 0.5),
+    Goal("varied paths, durability disk", "disk", "varied.lua", 0.4),
+    Goal("varied paths, durability os", "os", "varied.lua", 0.5),
+    Goal("never the same head, durability disk", "disk", "fresh.lua", 0.4),
+    Goal("never the same head, durability os", "os", "fresh.lua", 0.5),
     Goal("shipped default, durability disk", "disk", "default.lua", 0.4),
     Goal("shipped default, durability os", "os", "default.lua", 0.5),
 )
@@ -163,7 +169,7 @@ def wrk(port: int, script: Path, seconds: int, connections: int) -> Run:
 
 
 def write_load(folder: Path) -> None:
-    """The two kinds of load as wrk scripts."""
+    """The kinds of load as wrk scripts: one path; every path another; every head another; 1,000 orgs with records."""
     done = (
         "done = function(s, l, r)\n"
         "  local failed = s.errors.status + s.errors.connect + s.errors.read + s.errors.write + s.errors.timeout\n"
@@ -175,6 +181,13 @@ def write_load(folder: Path) -> None:
         'request = function() return wrk.format("GET", "/crm/v8/Leads/1") end\n' + done,
         encoding="utf-8",
     )
+    for name, module, fields in (("varied", "Leads", ""), ("fresh", FRESH, ', ["X-Request-Id"] = "request-" .. n')):
+        folder.joinpath(f"{name}.lua").write_text(
+            "local n = 0\nrequest = function()\n  n = n + 1\n"
+            f'  local headers = {{["Authorization"] = "Zoho-oauthtoken token-1"{fields}}}\n'
+            f'  return wrk.format("GET", "/crm/v8/{module}/" .. 5000000000000 + 7 * n, headers)\nend\n' + done,
+            encoding="utf-8",
+        )
     body = json.dumps({"data": [{"Last_Name": f"Ward {n}", "Company": "Acme"} for n in range(RECORDS_IN_BODY)]})
     folder.joinpath("default.lua").write_text(
         f"local body = [[{body}]]\nlocal requests, n = {{}}, 0\n"
@@ -194,7 +207,8 @@ def upstream_conf(port: int) -> str:
     record = '{"data":[{"id":"1","Last_Name":"Ward","Company":"Acme","Email":"ward@acme.example"}]}'
     return (
         f"server {{ listen 127.0.0.1:{port} backlog=4096; keepalive_requests 100000000;\n"
-        f"  default_type application/json; location / {{ return 200 '{record}'; }}\n}}\n"
+        f"  default_type application/json; location / {{ return 200 '{record}'; }}\n"
+        f"  location /crm/v8/{FRESH}/ {{ add_header X-Request-Id $request_id; return 200 '{record}'; }}\n}}\n"
     )
 
 

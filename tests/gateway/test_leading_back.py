@@ -43,6 +43,19 @@ def test_a_token_answer_leads_back_and_nothing_else_of_it_changes(
     assert gateway.entries() == []
 
 
+def test_a_metered_call_whose_answer_has_the_same_head_keeps_all_of_it(
+    gateway: Gateway, upstream: StubUpstream
+) -> None:
+    same = Behaviour(body=SAID, fields=(*JSON, ("ETag", '"abc"')))
+    upstream.answer(TOKEN, same)
+    upstream.answer("/crm/v8/Leads", same)
+    caller = gateway.caller()
+    for _ in range(3):
+        assert "etag" not in caller.ask("POST", TOKEN, body=b"grant_type=refresh_token").fields
+    answer = caller.ask("GET", "/crm/v8/Leads")
+    assert (answer.fields["etag"], answer.body) == ('"abc"', SAID)
+
+
 UNCHANGED = {
     "an error": b'{"error":"invalid_client"}',
     "no text": b'{"api_domain":null}',

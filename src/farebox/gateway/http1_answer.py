@@ -18,8 +18,9 @@ class AnswerInvalidError(Exception):
 
 
 class AnswerHead:
-    """One accepted answer head. `length`: bytes of the body, CHUNKED, or UNTIL_CLOSE.
+    """One accepted answer head; never changed after it was accepted, because it may be that of many answers.
 
+    `length`: bytes of the body, CHUNKED, or UNTIL_CLOSE.
     `has_body` is False for answers to HEAD and for 204 and 304; `length` then is what a GET would have brought (or -2).
     """
 

@@ -92,12 +92,9 @@ class RequestHead:
 
     def again(self, target: bytes, path: str, query: str, known: KnownHead) -> RequestHead:
         """The same head with another target. `lines` is shared and must not be changed in place."""
-        head = RequestHead.__new__(RequestHead)  # written out: 0.5 us, copy.copy takes 3
-        head.method = self.method
-        head.target = target
+        head = RequestHead(self.method, target, version_11=self.version_11)  # written out: 0.6 us, copy.copy takes 3
         head.path = path
         head.query = query
-        head.version_11 = self.version_11
         head.keep_alive = self.keep_alive
         head.length = self.length
         head.has_length = self.has_length

@@ -7,12 +7,16 @@ are open to everybody; the rest of the body stays as it came, byte for byte, and
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from copy import copy
+from typing import Final
 
 import msgspec
 
 from farebox.gateway.http1_answer import AnswerHead
+from farebox.gateway.http1_client import ClientConnection
+from farebox.gateway.http1_request import RequestHead
 from farebox.gateway.meter import Call
+from farebox.gateway.plane import Plane, Route
 from farebox.gateway.refuse import Refusal
 
 BODY_BYTES_MAX: Final = 64 * 1024
@@ -29,8 +33,8 @@ class LedBackCall(Call):
 
     __slots__ = ("_looked_into",)
 
-    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - those of Call
-        super().__init__(*arguments)
+    def __init__(self, plane: Plane, client: ClientConnection, head: RequestHead, route: Route) -> None:
+        super().__init__(plane, client, head, route)
         self._looked_into = False
 
     def _pass_through(self) -> None:
@@ -73,7 +77,7 @@ class LedBackCall(Call):
                 return
             if self.held[0] != came:
                 self.held_bytes = len(self.held[0])
-                _drop_what_was_said_of_the_body(answer)
+                self.answer = _without_what_was_said_of_the_body(answer)
         super().answer_whole()
 
     def _holds(self) -> bool:
@@ -118,7 +122,10 @@ def led_back(content: bytes, address: str) -> bytes:
     return msgspec.json.encode(wanted)
 
 
-def _drop_what_was_said_of_the_body(answer: AnswerHead) -> None:
+def _without_what_was_said_of_the_body(answer: AnswerHead) -> AnswerHead:
+    """A copy: the head itself may be known, and be that of other answers too."""
+    answer = copy(answer)
     lines = answer.lines
     kept = [start for start in range(0, len(lines), 4) if lines[start].lower() not in _OF_THE_BODY]
     answer.lines = [piece for start in kept for piece in lines[start : start + 4]]
+    return answer
