@@ -38,7 +38,6 @@ def test_the_ends_of_the_version_ranges_and_bigins_modules_are_documented() -> N
 
 
 NOT_SUPPORTED = {
-    "bulk read": "POST bulk/v8/read",
     "files": "POST files",
     "photos": "GET Leads/1/photo",
     "attachments": "GET Leads/1/Attachments",

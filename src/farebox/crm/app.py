@@ -18,7 +18,6 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from farebox.crm import oauth, tokens
-from farebox.crm.background import Workers
 from farebox.crm.call import Answer, Incoming, Upload
 from farebox.crm.engine import Engine
 from farebox.crm.errors import (
@@ -48,7 +47,7 @@ def create_app(store: Store, settings: Settings, request_log: RequestLog | None 
     An official SDK compares api_domain with Zoho's data centres and moves there when it is one of
     them, so `public_url` has to be the address under which clients reach this API.
     """
-    return _App(Engine(store, settings, Workers(make_workers(store, settings))), request_log)
+    return _App(Engine(store, settings, make_workers(store, settings)), request_log)
 
 
 class _App:

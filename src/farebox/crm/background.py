@@ -67,6 +67,10 @@ class Workers:
     def __init__(self, workers: Iterable[Worker] = ()) -> None:
         self._by_name = {each.name: each for each in workers}
 
+    def add(self, worker: Worker) -> None:
+        """One more, before they start."""
+        self._by_name[worker.name] = worker
+
     def wake(self, name: str) -> None:
         """Wake one of them; one that is not running finds the work when it starts."""
         if name in self._by_name:

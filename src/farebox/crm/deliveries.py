@@ -1,7 +1,8 @@
-"""Notifications on their way: noted in the transaction of the change, told at least once, given up visibly.
+"""What the API tells others: notifications of changes and callbacks of jobs; at least once, given up visibly.
 
-Records that one call changed in the same way are told in one POST of at most IDS_MAX ids. A receiver that does not
-answer 2xx is asked again after RETRY_AFTER_S, longer each time; other receivers do not wait for it.
+Both are written in the transaction of what they tell. Records that one call changed in the same way are told in one
+POST of at most IDS_MAX ids. A receiver that does not answer 2xx is asked again after RETRY_AFTER_S, longer each time;
+other receivers do not wait for it.
 """
 
 import json
@@ -24,32 +25,49 @@ WORKER: Final = "deliveries"
 IDS_MAX: Final = 100
 AT_ONCE: Final = 8
 RETRY_AFTER_S: Final = (1, 5, 30, 120, 600, 1_800, 3_600)
-"""Waits between attempts; after the last one failed too, the notification is given up."""
+"""Waits between attempts; after the last one failed too, the delivery is given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A notification that is still to be told, or was given up (`due` None)."""
+    """Something that is still to be told, or was given up (`due` None). `what` says it in words."""
 
-    channel_id: int
     url: str
-    module: str
-    operation: str
+    what: str
     records: int
     attempts: int
     due: int | None
     problem: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Post:
+    """One POST that is due, and the rows of `table` it settles."""
+
+    table: str
+    ids: tuple[int, ...]
+    url: str
+    body: bytes
+    attempts: int
+
+
+def call_back(db: sqlite3.Connection, *, zgid: int, url: str, content: object, at: int) -> None:
+    """Have `content` posted to `url` once the transaction is through; wake the worker yourself."""
+    db.execute("INSERT INTO callback (zgid, url, body, due) VALUES (?, ?, ?, ?)", (zgid, url, json.dumps(content), at))
+
+
 def pending(store: Store) -> list[Delivery]:
-    """What is waiting or was given up, oldest first."""
+    """What is waiting or was given up: notifications, then callbacks, oldest first."""
     with store.reading() as db:
         rows = db.execute(
-            "SELECT channel_id, url, module, operation, count(*) AS records, max(attempts) AS attempts, "
-            "min(due) AS due, max(problem) AS problem FROM notice "
+            "SELECT url, 'channel ' || channel_id || ': ' || module || ' ' || operation AS what, count(*) AS records, "
+            "max(attempts) AS attempts, min(due) AS due, max(problem) AS problem FROM notice "
             "GROUP BY zgid, channel_id, call_id, module, operation ORDER BY min(id)"
-        )
-        return [Delivery(**dict(row)) for row in rows]
+        ).fetchall()
+        rows += db.execute(
+            "SELECT url, 'callback' AS what, 0 AS records, attempts, due, problem FROM callback ORDER BY id"
+        ).fetchall()
+    return [Delivery(**dict(row)) for row in rows]
 
 
 def make_worker(store: Store, settings: Settings) -> Worker:
@@ -58,28 +76,35 @@ def make_worker(store: Store, settings: Settings) -> Worker:
 
 
 def _step(store: Store, settings: Settings) -> float | None:
-    """Tell up to AT_ONCE notifications of different receivers at once; the seconds until the next is due."""
-    groups = _due(store)
-    if not groups:
+    """Tell up to AT_ONCE channels and as many callbacks; the seconds until something is due again."""
+    posts = _due(store)
+    if not posts:
         with store.reading() as db:
-            soonest = db.execute("SELECT min(due) FROM notice WHERE due IS NOT NULL").fetchone()[0]
+            sql = "SELECT min(due) FROM (SELECT due FROM notice UNION ALL SELECT due FROM callback)"
+            soonest = db.execute(sql).fetchone()[0]
         return None if soonest is None else max(0.1, float(soonest - store.now()))
-    with ThreadPoolExecutor(AT_ONCE) as beside:
-        problems = list(beside.map(lambda group: _tell(group, settings, at=store.now()), groups))
+    with ThreadPoolExecutor(len(posts)) as beside:
+        problems = list(beside.map(lambda post: _tell(post, settings), posts))
     with store.transaction() as db:
-        for group, problem in zip(groups, problems, strict=True):
-            _settle(db, group, problem, at=store.now())
+        for post, problem in zip(posts, problems, strict=True):
+            _settle(db, post, problem, at=store.now())
     return 0.0
 
 
-def _due(store: Store) -> list[list[sqlite3.Row]]:
-    """Groups of notices that are due, one per channel."""
+def _due(store: Store) -> list[_Post]:
+    """What is due now; of each channel the first only."""
+    now = store.now()
     with store.reading() as db:
         firsts = db.execute(
             "SELECT min(id) AS id FROM notice WHERE due <= ? GROUP BY zgid, channel_id ORDER BY min(id) LIMIT ?",
-            (store.now(), AT_ONCE),
+            (now, AT_ONCE),
         ).fetchall()
-        return [_group(db, row["id"]) for row in firsts]
+        callbacks = db.execute("SELECT * FROM callback WHERE due <= ? ORDER BY due LIMIT ?", (now, AT_ONCE)).fetchall()
+        notifications = [_notification(_group(db, row["id"]), at=now) for row in firsts]
+    return notifications + [
+        _Post(table="callback", ids=(row["id"],), url=row["url"], body=row["body"].encode(), attempts=row["attempts"])
+        for row in callbacks
+    ]
 
 
 def _group(db: sqlite3.Connection, notice_id: int) -> list[sqlite3.Row]:
@@ -91,17 +116,7 @@ def _group(db: sqlite3.Connection, notice_id: int) -> list[sqlite3.Row]:
     ).fetchall()
 
 
-def _tell(group: Sequence[sqlite3.Row], settings: Settings, *, at: int) -> str:
-    """POST one notification; what went wrong, or nothing."""
-    body = json.dumps(_content(group, at=at)).encode()
-    try:
-        outgoing.post(group[0]["url"], body, allow_local=settings.local_callbacks)
-    except (outgoing.UndeliveredError, outgoing.UrlRefusedError) as error:
-        return str(error)
-    return ""
-
-
-def _content(group: Sequence[sqlite3.Row], *, at: int) -> dict[str, Any]:
+def _notification(group: Sequence[sqlite3.Row], *, at: int) -> _Post:
     first = group[0]
     content: dict[str, Any] = {
         "server_time": at * 1_000,
@@ -117,26 +132,36 @@ def _content(group: Sequence[sqlite3.Row], *, at: int) -> dict[str, Any]:
     shown = [(row["record_id"], json.loads(row["shown"])) for row in group]
     if any(values is not None for _, values in shown):
         content["affected_values"] = [{"record_id": str(record_id), "values": values} for record_id, values in shown]
-    return content
+    return _Post(
+        table="notice",
+        ids=tuple(row["id"] for row in group),
+        url=first["url"],
+        body=json.dumps(content).encode(),
+        attempts=first["attempts"],
+    )
 
 
-def _settle(db: sqlite3.Connection, group: Sequence[sqlite3.Row], problem: str, *, at: int) -> None:
-    ids = json.dumps([row["id"] for row in group])
+def _tell(post: _Post, settings: Settings) -> str:
+    """Do it once; what went wrong, or nothing."""
+    try:
+        outgoing.post(post.url, post.body, allow_local=settings.local_callbacks)
+    except (outgoing.UndeliveredError, outgoing.UrlRefusedError) as error:
+        return str(error)
+    return ""
+
+
+def _settle(db: sqlite3.Connection, post: _Post, problem: str, *, at: int) -> None:
+    ids = json.dumps(post.ids)
+    chosen = "WHERE id IN (SELECT value FROM json_each(?))"
     if not problem:
-        db.execute("DELETE FROM notice WHERE id IN (SELECT value FROM json_each(?))", (ids,))
+        db.execute(f"DELETE FROM {post.table} {chosen}", (ids,))  # noqa: S608 (one of two tables)
         return
-    attempts = group[0]["attempts"] + 1
+    attempts = post.attempts + 1
     given_up = attempts > len(RETRY_AFTER_S)
     if given_up:
-        logger.warning(
-            "a notification of channel %d to %s was given up after %d attempts: %s",
-            group[0]["channel_id"],
-            group[0]["url"],
-            attempts,
-            problem,
-        )
+        logger.warning("a %s to %s was given up after %d attempts: %s", post.table, post.url, attempts, problem)
     due = None if given_up else at + RETRY_AFTER_S[attempts - 1]
     db.execute(
-        "UPDATE notice SET attempts = ?, due = ?, problem = ? WHERE id IN (SELECT value FROM json_each(?))",
+        f"UPDATE {post.table} SET attempts = ?, due = ?, problem = ? {chosen}",  # noqa: S608 (one of two tables)
         (attempts, due, problem, ids),
     )

@@ -122,6 +122,15 @@ def find_user(db: sqlite3.Connection, user_id: int, *, zgid: int) -> User | None
     return None if row is None else _user(row)
 
 
+def next_id(db: sqlite3.Connection, organisation: Organisation) -> int:
+    """A new id of the organisation, higher than all before; belongs into the transaction that uses it."""
+    row = db.execute(
+        "UPDATE organisation SET next_serial = next_serial + 1 WHERE zgid = ? RETURNING next_serial - 1",
+        (organisation.zgid,),
+    ).fetchone()
+    return organisation.full_id(int(row[0]))
+
+
 def list_users(db: sqlite3.Connection, zgid: int) -> list[User]:
     """All users of the organisation, also disabled and deleted ones, by id."""
     rows = db.execute("SELECT * FROM user WHERE zgid = ? ORDER BY id", (zgid,))

@@ -9,7 +9,7 @@ import msgspec
 from farebox.crm.call import Call
 from farebox.crm.changes import Change, Operation, announce
 from farebox.crm.errors import duplicate_data, invalid_related_id
-from farebox.crm.organisations import Organisation
+from farebox.crm.organisations import Organisation, next_id
 from farebox.crm.schema import ANY_MODULE, DataType, Module
 from farebox.crm.validate import Checked, Reference, Stored
 
@@ -63,7 +63,7 @@ class RecordWriter:
     def insert(self, checked: Checked) -> Details:
         """Write a new record; the details of its result."""
         call = self._call
-        record_id = self.organisation.full_id(self._next_serial())
+        record_id = next_id(self._db, self.organisation)
         values = dict(checked.values)
         owner = values.pop("Owner", None) or call.user.id
         for field in self.module.fields:
@@ -183,13 +183,6 @@ class RecordWriter:
             return {"name": self._call.user.full_name, "id": str(user_id)}
         row = self._db.execute("SELECT first_name, last_name FROM user WHERE id = ?", (user_id,)).fetchone()
         return {"name": f"{row['first_name']} {row['last_name']}".strip(), "id": str(user_id)}
-
-    def _next_serial(self) -> int:
-        row = self._db.execute(
-            "UPDATE organisation SET next_serial = next_serial + 1 WHERE zgid = ? RETURNING next_serial - 1",
-            (self.organisation.zgid,),
-        ).fetchone()
-        return int(row[0])
 
     def _next_number(self, name: str) -> int:
         row = self._db.execute(

@@ -88,7 +88,7 @@ def route(
 ) -> Route:
     """A line of the table. `scope` reads `modules create+update`, `settings.fields read`, or several joined by ` & `.
 
-    A group that begins with `Zoho` names its service too: `ZohoFiles.files all`. `{module}` and names that end in
+    A group that begins with `Zoho` names its service too: `ZohoFiles.files create`. `{module}` and names that end in
     `_id` are checked before `answer` is called; other names in braces are passed as they are.
     """
     return Route(

@@ -6,7 +6,19 @@ Everything the table does not name is 404 INVALID_URL_PATTERN; a path it names u
 
 from collections.abc import Sequence
 
-from farebox.crm import composite, coql, metadata, notifications, people, reading, search, writing
+from farebox.crm import (
+    bulk_read,
+    bulk_write,
+    composite,
+    coql,
+    metadata,
+    notifications,
+    people,
+    reading,
+    search,
+    uploads,
+    writing,
+)
 from farebox.crm.errors import invalid_method, invalid_url_pattern
 from farebox.crm.route import Route
 
@@ -18,6 +30,9 @@ VERSIONS = {
 ROUTES: tuple[Route, ...] = (
     *people.ROUTES,
     *metadata.ROUTES,
+    *uploads.ROUTES,
+    *bulk_read.ROUTES,
+    *bulk_write.ROUTES,
     *notifications.ROUTES,
     *composite.ROUTES,
     *coql.ROUTES,
@@ -43,11 +58,21 @@ def find_route(method: str, parts: Sequence[str]) -> Route:
 def split_path(path: str) -> tuple[str, str, list[str]]:
     """Product, version and the parts after them; raises INVALID_URL_PATTERN.
 
-    The bulk APIs have their word before the version (`/crm/bulk/v8/read`): their parts begin with it.
+    Two kinds of path have their words in another order. Of the bulk APIs (`/crm/bulk/v8/read`) the parts begin with
+    `bulk`, of the content host (`/v8/crm/org1/bulk-write/...`) with `content`.
     """
-    product, *rest = path.strip("/").split("/")
-    bulk = rest[:1] == ["bulk"]
-    version, *parts = rest[1:] if bulk else (rest or [""])
-    if product not in VERSIONS or version not in VERSIONS[product] or not parts or parts[0] == "bulk":
+    first, second, *rest = [*path.strip("/").split("/"), "", ""]
+    rest = rest[:-2] if len(rest) > 1 else []
+    kind: list[str] = []
+    if second == "bulk":
+        kind, second, rest = ["bulk"], *(rest[:1] or [""]), rest[1:]
+    elif second in VERSIONS:
+        kind, first, second = ["content"], second, first
+    if (
+        first not in VERSIONS
+        or second not in VERSIONS[first]
+        or not rest
+        or (not kind and rest[0] in ("bulk", "content"))
+    ):
         raise invalid_url_pattern()
-    return product, version, ["bulk", *parts] if bulk else parts
+    return first, second, [*kind, *rest]
