@@ -124,25 +124,25 @@ class Load:
         """
         outcome = Outcome()
         start = due = time.perf_counter()
-        end = start + seconds
-        step = 0.0 if rate is None else 1.0 / rate
-        while due < end or self._busy:
+        planned = None if rate is None else round(seconds * rate)
+        sent = 0
+        while True:
             now = time.perf_counter()
-            while due <= now and due < end and self._idle:
+            more = now < start + seconds if planned is None else sent < planned
+            while more and due <= now and self._idle:
                 self._send(due, now, outcome)
-                due = due + step if step else time.perf_counter()
-            if due < end and self._idle:
-                patience = max(0.0, due - time.perf_counter())
-            elif self._busy:
-                patience = SILENCE_SECONDS_MAX
-            else:
-                continue
+                sent += 1
+                due = start + sent / rate if rate else now
+                more = planned is None or sent < planned
+            if not more and not self._busy:
+                return outcome
+            waits = more and self._idle  # for the next planned instant, not only for answers
+            patience = max(0.0, due - time.perf_counter()) if waits else SILENCE_SECONDS_MAX
             readable, _, _ = select.select(self._busy, (), (), patience)
             if not readable and patience == SILENCE_SECONDS_MAX:
                 raise ConnectionError(f"no answer for {SILENCE_SECONDS_MAX:g} s")
             for connection in readable:
                 self._hear(connection, outcome)
-        return outcome
 
     def close(self) -> None:
         """Close the connections, idle ones between two runs."""

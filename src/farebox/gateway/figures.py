@@ -93,7 +93,7 @@ def read_in_loop(loop: asyncio.AbstractEventLoop, sources: Sources) -> Callable[
 
 
 def figures(sources: Sources) -> Figures:
-    """All of a worker's figures now; 0.5 ms with 1,000 leases."""
+    """All of a worker's figures now: under 0.5 ms with 1,000 leases."""
     found = own_figures()
     _calls(found, sources.plane)
     _quota(found, sources)
