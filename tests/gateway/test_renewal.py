@@ -197,3 +197,10 @@ def test_one_data_directory_has_one_supervisor(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run/supervisor.json").read_text()) == {"pid": 1}
     first.close()
     StateFile(tmp_path).close()
+
+
+def test_starts_that_were_asked_for_are_not_counted_as_deaths(supervised: Supervised) -> None:
+    assert supervised.ask(RESTART)[0]
+    assert set(running(supervised.folder)["restarts"].values()) == {0}
+    os.kill(next(iter(supervised.serving())), signal.SIGKILL)
+    until(lambda: sum(running(supervised.folder)["restarts"].values()) == 1)

@@ -189,7 +189,7 @@ def _restarts(process: Process, status: Status) -> Iterator[Finding]:
     supervisor = status.processes[0].figures
     starts = 0.0 if supervisor is None else supervisor.by_label("child_starts_total").get((process.name,), 0.0)
     if starts > 1:
-        what = f"It was started {starts:.0f} times since the supervisor began."
+        what = f"It was started {starts:.0f} times since the supervisor began, reloads left out."
         yield Finding(False, process.name, what, "A restart that nobody asked for has its reason in the log.")
 
 

@@ -48,7 +48,9 @@ def supervise(
     starts: dict[str, int] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> int:
-    """Run the children until SIGTERM or SIGINT; the exit status. `starts` is kept: how often each was started, by name.
+    """Run the children until SIGTERM or SIGINT; the exit status.
+
+    `starts` is kept: how often each was started, by name; not counting the starts that a reload or restart asked for.
 
     `say` is told what happens, in sentences for people; without one they stand on standard error.
     0 when stopped by a signal; 1 when an essential child could not start at all: then all are stopped, since the
@@ -153,7 +155,7 @@ class Supervisor:
     def hand_over(self, place: Place) -> None:
         """The process that came takes the place; the one before it ends its calls and then itself."""
         place.leaving, place.current, place.coming = place.current, place.coming, None
-        place.was_started = True
+        place.was_started = place.was_steady = True
         if place.leaving is not None:
             place.leaving.ask_to_end(within_seconds=place.stop_seconds)
 
@@ -192,7 +194,6 @@ class Supervisor:
             counters=self._counters,
         )
         process = Process(place.child, inherited, seat=place.free_seat())
-        self._starts[place.child.name] = self._starts.get(place.child.name, 0) + 1
         if process.beats is not None:
             self._selector.register(process.beats, selectors.EVENT_READ, process)
         return process
@@ -210,8 +211,11 @@ class Supervisor:
                 return
             self._say(f"{name} cannot be started: {error.strerror or error}; trying again in {place.backoff:.1f} s")
             self._restart_later(place, time.monotonic())
-        else:
-            place.was_started = True
+            return
+        if not place.renewing:
+            self._starts[name] = self._starts.get(name, 0) + 1
+        place.renewing = False
+        place.was_started = True
 
     def _wait(self) -> None:
         moments = [place.restart_at for place in self.places if place.current is None]
@@ -266,7 +270,6 @@ class Supervisor:
         if self._stopping:
             return
         if place.renewing:
-            place.renewing = False
             place.restart_at = now
             return
         if lived >= STEADY_SECONDS:

@@ -42,7 +42,12 @@ CATALOGUE: Final = (
     _counter(EVERY, "process_cpu_seconds_total", "Processor time. A rate near 1 in a gateway: add a worker."),
     _gauge(EVERY, "process_open_files", "Open files and sockets; the limit is `ulimit -n`."),
     _gauge(SUPERVISOR, "child_up", "1 while a process of the service answers for its metrics.", "child"),
-    _counter(SUPERVISOR, "child_starts_total", "Starts of a process: 1 is normal, each more a restart.", "child"),
+    _counter(
+        SUPERVISOR,
+        "child_starts_total",
+        "Starts of a process that no reload or restart asked for: 1 is normal, each more a death.",
+        "child",
+    ),
     _counter(
         GATEWAY,
         "calls_total",
