@@ -149,6 +149,16 @@ def test_children_end_with_a_supervisor_that_was_killed(supervised: Callable[...
     until(lambda: is_gone(pid))
 
 
+def test_a_child_that_hangs_ends_too_when_its_supervisor_was_killed(supervised: Callable[..., Supervised]) -> None:
+    running = supervised(
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "inheritance.follow_supervisor(stop_seconds=0.2); time.sleep(60)"
+    )
+    pid = running.started()
+    running.process.kill()
+    until(lambda: is_gone(pid))
+
+
 def test_a_child_that_ignores_sigterm_is_killed_after_its_time(supervised: Callable[..., Supervised]) -> None:
     running = supervised(
         "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True)\n"

@@ -8,7 +8,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from farebox.app import JOURNAL_FOLDER, QUOTA_FILE
+from farebox.app import JOURNAL_FOLDER, QUOTA_FILE, STOP_SECONDS_BEYOND_GRACE
 from farebox.app.in_force import InForce
 from farebox.domain.cards import CompiledCard
 from farebox.errors import DataDirectoryError
@@ -46,7 +46,7 @@ def serve_gateway(kept: InForce, *, slot: int) -> None:
         page=page,
         seat=seat,
     )
-    inheritance.follow_supervisor()
+    inheritance.follow_supervisor(stop_seconds=settings.gateway.stop_grace_seconds + STOP_SECONDS_BEYOND_GRACE)
     worker.main(parts, listener=inheritance.inherited_listener(), heartbeat=inheritance.heartbeat_fd())
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from typing import Final
 
 from farebox.gateway.counter_page import CounterPage
@@ -22,8 +23,11 @@ SEAT_VARIABLE: Final = "FAREBOX_SEAT"
 READ_BYTES: Final = 1 << 20
 
 
-def follow_supervisor() -> None:
-    """End by SIGTERM when the supervisor ends, even by kill -9."""
+def follow_supervisor(*, stop_seconds: float = 20.0) -> None:
+    """End by SIGTERM when the supervisor ends, even by kill -9; by SIGKILL `stop_seconds` later, as it would have done.
+
+    A process that hangs would otherwise keep its journal and its place in the callers' queue, with nobody to see it.
+    """
     lifeline = _number(LIFELINE_VARIABLE)
     if lifeline is None:
         return
@@ -31,6 +35,8 @@ def follow_supervisor() -> None:
     def wait() -> None:
         os.read(lifeline, 1)
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(stop_seconds)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=wait, name="farebox-lifeline", daemon=True).start()
 
