@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -160,6 +161,46 @@ def test_a_handshake_has_its_time_and_no_more(secure: Secure, authority: Authori
     assert silent.is_closed()
     assert dripping.is_closed()
     assert gateway.caller(tls=authority.client(), name=NAME).ask("GET", "/").status == 200
+
+
+def test_handshakes_count_as_connections_and_free_their_place(secure: Secure, authority: Authority) -> None:
+    gateway = secure(client_connections_max=2, header_seconds=1.0)
+    first, second = gateway.caller(), gateway.caller()
+    handshakes = gateway.worker._handshakes
+    assert handshakes is not None
+    until(lambda: len(handshakes) == 2)
+    assert gateway.caller().is_closed()
+    assert gateway.worker.plane.counters["tls.handshakes_refused"] == 1
+    assert first.is_closed()
+    assert second.is_closed()
+    assert gateway.worker.plane.counters["tls.handshakes_failed"] == 2
+    assert gateway.caller(tls=authority.client(), name=NAME).ask("GET", "/").status == 200
+
+
+def test_what_is_said_in_the_same_breath_as_the_handshakes_end_is_heard(secure: Secure, authority: Authority) -> None:
+    gateway = secure()
+    with socket.create_connection(gateway.address, timeout=10) as plain:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = authority.client().wrap_bio(incoming, outgoing, server_hostname=NAME)
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        plain.sendall(outgoing.read())
+        done = False
+        while not done:
+            incoming.write(plain.recv(65536))
+            try:
+                tls.do_handshake()
+                done = True
+            except ssl.SSLWantReadError:
+                pass
+        tls.write(b"GET / HTTP/1.1\r\nHost: g\r\n\r\n")
+        plain.sendall(outgoing.read())  # Finished and the request in one
+        said = b""
+        while b"\r\n\r\n" not in said:
+            incoming.write(plain.recv(65536))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                said += tls.read(65536)
+        assert said.startswith(b"HTTP/1.1 200")
 
 
 def test_what_is_not_tls_is_closed_and_hurts_nobody(

@@ -14,6 +14,7 @@ from typing import Final
 from farebox.config import Config
 from farebox.domain.instants import MICROSECONDS
 from farebox.gateway.certificates import Certificates
+from farebox.gateway.handshakes import FAILED, REFUSED
 from farebox.gateway.http1_pool import UpstreamPool
 from farebox.gateway.plane import Plane, Route
 from farebox.gateway.tokens import TokenBook
@@ -182,6 +183,8 @@ def _surroundings(found: Figures, sources: Sources) -> None:
     if sources.certificates is not None:
         found.add("tls_reloads_total", sources.certificates.reloads)
         found.add("tls_reload_failures_total", sources.certificates.failures)
+        for what in (FAILED, REFUSED):
+            found.add("tls_handshakes_ended_total", sources.plane.counters.get(what, 0), why=what.rpartition("_")[2])
     found.add("loop_lag_seconds", sources.lag.seconds)
     found.add("directory_version", sources.directory_version())
     digest = sha256(repr(sources.config).encode()).hexdigest()[:12]

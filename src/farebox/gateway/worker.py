@@ -33,6 +33,7 @@ from farebox.gateway.certificates import Certificates
 from farebox.gateway.concurrency import LimitsOf, concurrency_for
 from farebox.gateway.counter_page import CounterPage, Counters
 from farebox.gateway.figures import LoopLag, Sources, read_in_loop
+from farebox.gateway.handshakes import Handshakes
 from farebox.gateway.http1_client import ClientConnection
 from farebox.gateway.http1_pool import UpstreamPool
 from farebox.gateway.http1_request import RequestHead
@@ -157,6 +158,7 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._accounts: dict[tuple[str, str, str], Account] = {}
         self._certificates = self._tls_files()
+        self._handshakes: Handshakes | None = None
         host, port = listener.getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         """Where it listens, with the port it got."""
@@ -230,22 +232,22 @@ class Worker:
         self.waits.timeouts.every_tick(self._beat)
         _log.info("gateway.listening", address=self.address, incarnation=incarnation)
 
-    async def _accept(self, settings: GatewayConfig) -> asyncio.Server:
+    async def _accept(self, settings: GatewayConfig) -> asyncio.Server | Handshakes:
         certificates = self._certificates
         if certificates is None:
             return await self._loop.create_server(
                 lambda: ClientConnection(self.plane), sock=self._listener, backlog=BACKLOG
             )
         self.waits.timeouts.every_tick(lambda: certificates.look_if_due(self._loop.time()))
-        return await self._loop.create_server(
-            lambda: ClientConnection(self.plane),
-            sock=self._listener,
-            backlog=BACKLOG,
-            ssl=certificates.context,
-            ssl_handshake_timeout=settings.header_seconds,
+        self._handshakes = Handshakes(
+            self.plane,
+            self._listener,
+            certificates.context,
+            seconds=settings.header_seconds,
             # A caller may take as long over its last answer as over any other, and then says that it ends, too.
-            ssl_shutdown_timeout=settings.body_idle_seconds,
+            shutdown_seconds=settings.body_idle_seconds,
         )
+        return self._handshakes
 
     def _sources(self) -> Sources:
         """What metrics are read from."""
@@ -282,6 +284,8 @@ class Worker:
         await asyncio.sleep(0)  # aborted connections tell their calls, which are charged
         await asyncio.sleep(0.01)
         self._token_books.close()
+        if self._handshakes is not None:
+            self._handshakes.abort()
         self._tunnels.close()
         for pool in self._pools:
             pool.close()

@@ -114,6 +114,12 @@ CATALOGUE: Final = (
         "tls_reload_failures_total",
         "Changed files that could not be used: the old certificate stays.",
     ),
+    _counter(
+        GATEWAY,
+        "tls_handshakes_ended_total",
+        "Handshakes of callers that led to nothing. `why`: failed, or refused for want of gateway.client_connections_max.",
+        "why",
+    ),
     _counter(GATEWAY, "upstream_connects_total", "Connections opened to an upstream.", "upstream", "use"),
     _counter(
         GATEWAY, "upstream_connect_failures_total", "Connections refused or not opened in time.", "upstream", "use"
