@@ -149,8 +149,8 @@ def test_no_call_fails_while_certificates_are_exchanged(secure: Secure, authorit
     enough.set()
     for thread in threads:
         thread.join()
-    assert not failed
-    assert chosen(gateway).reloads == 8
+    assert not failed, failed
+    assert chosen(gateway).reloads >= 8  # the look of a tick may have come first
 
 
 def test_a_handshake_has_its_time_and_no_more(secure: Secure, authority: Authority) -> None:
@@ -173,7 +173,7 @@ def test_handshakes_count_as_connections_and_free_their_place(secure: Secure, au
     assert gateway.worker.plane.counters["tls.handshakes_refused"] == 1
     assert first.is_closed()
     assert second.is_closed()
-    assert gateway.worker.plane.counters["tls.handshakes_failed"] == 2
+    until(lambda: gateway.worker.plane.counters.get("tls.handshakes_failed") == 2)
     assert gateway.caller(tls=authority.client(), name=NAME).ask("GET", "/").status == 200
 
 

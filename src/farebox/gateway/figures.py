@@ -184,7 +184,7 @@ def _surroundings(found: Figures, sources: Sources) -> None:
         found.add("tls_reloads_total", sources.certificates.reloads)
         found.add("tls_reload_failures_total", sources.certificates.failures)
         for what in (FAILED, REFUSED):
-            found.add("tls_handshakes_ended_total", sources.plane.counters.get(what, 0), why=what.rpartition("_")[2])
+            found.add("tls_handshakes_ended_total", sources.plane.counters.get(what, 0), reason=what.rpartition("_")[2])
     found.add("loop_lag_seconds", sources.lag.seconds)
     found.add("directory_version", sources.directory_version())
     digest = sha256(repr(sources.config).encode()).hexdigest()[:12]

@@ -117,8 +117,8 @@ CATALOGUE: Final = (
     _counter(
         GATEWAY,
         "tls_handshakes_ended_total",
-        "Handshakes of callers that led to nothing. `why`: failed, or refused for want of gateway.client_connections_max.",
-        "why",
+        "Handshakes of callers that led to nothing. `reason`: failed, or refused (gateway.client_connections_max).",
+        "reason",
     ),
     _counter(GATEWAY, "upstream_connects_total", "Connections opened to an upstream.", "upstream", "use"),
     _counter(
