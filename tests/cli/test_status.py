@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,18 @@ def test_what_is_wrong_is_said_with_what_to_do(
     (finding,) = findings_of(status)
     assert (finding.subject, finding.wrong) == (subject, wrong)
     assert advice in finding.advice
+
+
+def test_a_reload_that_changed_nothing_is_wrong_until_one_succeeds_and_deaths_are_told() -> None:
+    failed = {"request": "reload", "ok": False, "text": "farebox.toml: no such setting", "at": 0}
+    (finding,) = findings_of(replace(_status(), supervision={"last": failed, "doing": "", "restarts": {}}))
+    assert finding.wrong
+    assert "no such setting" in finding.what
+    assert "`farebox reload`" in finding.advice
+    well = {"last": {**failed, "ok": True}, "doing": "restart", "restarts": {"gateway-0": 2, "console": 0}}
+    died, doing = findings_of(replace(_status(), supervision=well))
+    assert (died.subject, died.what, died.wrong) == ("gateway-0", "It died and was started again 2 times.", False)
+    assert (doing.what, doing.wrong) == ("A restart is under way.", False)
 
 
 @pytest.mark.parametrize("state", [State.DOWN, State.SILENT, State.FORBIDDEN])

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from farebox.app import QUOTA_FILE
 from farebox.domain.credits import text_of
 from farebox.domain.identity import Account
 from farebox.errors import FareboxError
+from farebox.gateway import supervision
 from farebox.metrics.endpoint import ask, processes
 from farebox.metrics.figures import Figures
 from farebox.quota.port import AllowanceInForce
@@ -79,6 +80,8 @@ class Status:
     processes: tuple[Process, ...]
     unaccounted: int | None
     findings: tuple[Finding, ...]
+    supervision: Mapping[str, Any] = field(default_factory=dict)
+    """What the supervisor wrote down (gateway/supervision.py); empty without one."""
 
     @property
     def running(self) -> bool:
@@ -112,10 +115,10 @@ def status_of(data: Path) -> Status:
         names |= {child for (child,) in supervisor.figures.by_label("child_up")}
     found = (supervisor, *(_asked(data, name) for name in sorted(names - {SUPERVISOR})))
     unaccounted, trouble = _unaccounted(data)
-    status = Status(data, found, unaccounted, ())
+    status = Status(data, found, unaccounted, (), _supervision(data))
     if not status.running:
         return status
-    return Status(data, found, unaccounted, (*trouble, *findings_of(status)))
+    return replace(status, findings=(*trouble, *findings_of(status)))
 
 
 def _asked(data: Path, name: str) -> Process:
@@ -127,6 +130,13 @@ def _asked(data: Path, name: str) -> Process:
         return Process(name, State.FORBIDDEN)
     except OSError:
         return Process(name, State.DOWN)
+
+
+def _supervision(data: Path) -> Mapping[str, Any]:
+    try:
+        return supervision.running(data)
+    except FareboxError:  # it does not run, or just starts: `_asked` says so
+        return {}
 
 
 def _unaccounted(data: Path) -> tuple[int | None, list[Finding]]:
@@ -182,15 +192,29 @@ def _of_process(process: Process, status: Status) -> Iterator[Finding]:
                 True, name, "This user may not ask it.", "Run this as the user that runs `farebox serve`, or as root."
             )
         case State.UP:
-            yield from _restarts(process, status)
+            yield from _deaths(name, status.supervision)
 
 
-def _restarts(process: Process, status: Status) -> Iterator[Finding]:
-    supervisor = status.processes[0].figures
-    starts = 0.0 if supervisor is None else supervisor.by_label("child_starts_total").get((process.name,), 0.0)
-    if starts > 1:
-        what = f"It was started {starts:.0f} times since the supervisor began, reloads left out."
-        yield Finding(False, process.name, what, "A restart that nobody asked for has its reason in the log.")
+def _deaths(name: str, said: Mapping[str, Any]) -> Iterator[Finding]:
+    if times := said.get("restarts", {}).get(name, 0):
+        what = f"It died and was started again {times} {'time' if times == 1 else 'times'}."
+        yield Finding(False, name, what, "The log says why, where it could say anything before it died.")
+
+
+def _requests(status: Status) -> Iterator[Finding]:
+    """Reloads and restarts that were asked for."""
+    said = status.supervision
+    if said.get("doing"):
+        what = f"A {said['doing']} is under way."
+        yield Finding(False, SUPERVISOR, what, "Nothing: old workers take calls until the fresh ones do.")
+    last = said.get("last") or {"ok": True}
+    if not last["ok"]:
+        yield Finding(
+            True,
+            SUPERVISOR,
+            f"The last {last['request']} changed nothing, what was in force stays: {last['text']}",
+            f"Correct what is named, and repeat `farebox {last['request']}`.",
+        )
 
 
 def _quota(status: Status) -> Iterator[Finding]:
@@ -274,7 +298,14 @@ def _agreement(status: Status) -> Iterator[Finding]:
         yield Finding(False, "gateway", what, "A reload may be under way; else restart the service.")
 
 
-_RULES: Final[Sequence[Callable[[Status], Iterator[Finding]]]] = (_quota, _journal, _usage, _room, _agreement)
+_RULES: Final[Sequence[Callable[[Status], Iterator[Finding]]]] = (
+    _requests,
+    _quota,
+    _journal,
+    _usage,
+    _room,
+    _agreement,
+)
 
 
 def as_json(status: Status) -> Mapping[str, object]:
@@ -294,6 +325,7 @@ def as_json(status: Status) -> Mapping[str, object]:
             for each in status.processes
         ],
         "unaccounted_millicredits": status.unaccounted,
+        "supervision": status.supervision,
         "findings": [
             {"wrong": each.wrong, "subject": each.subject, "what": each.what, "advice": each.advice}
             for each in status.findings
