@@ -190,6 +190,22 @@ def test_nobody_without_a_token_passes_and_a_key_of_the_org_needs_no_look_up(
     assert looked_up(upstream) == []
 
 
+def test_a_key_beside_the_token_says_who_calls_and_nothing_is_looked_up(
+    gateway: Gateway, upstream: StubUpstream
+) -> None:
+    gateway.directory.add_app("acme", "erp", name="ERP")
+    key = gateway.directory.add_key("acme", app="erp").key
+    other = gateway.org("other")
+    gateway.start()
+    assert ask(gateway, **{"X-Farebox-Key": key}).status == 200
+    assert ask(gateway, **{"X-Farebox-Key": other}).json()["code"] == "CREDENTIALS_CONTRADICT"
+    assert ask(gateway, **{"X-Farebox-Key": "fbx_unknown"}).status == 401
+    (call,) = upstream.requests
+    assert (call.target, call.fields["authorization"]) == (LEADS, "Zoho-oauthtoken t1")
+    (entry,) = entries(gateway, 1)
+    assert (entry.org, entry.user, entry.app) == ("acme", "", "erp")
+
+
 def test_callers_with_one_token_wait_for_one_look_up_and_at_most_8_are_under_way(
     gateway: Gateway, upstream: StubUpstream
 ) -> None:
