@@ -20,9 +20,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.request import urlopen
+
+import psutil
 
 import bench_quota
 from farebox.quota.directory import Directory
@@ -64,6 +66,8 @@ class Run:
     rate: float
     p50_ms: float
     failed: int
+    cpu_us: float = 0.0
+    """Microseconds of the core that the proxy took for a request; 0: not measured."""
 
 
 def main() -> int:
@@ -94,7 +98,7 @@ def measure(stack: ExitStack, folder: Path, nginx: str, arguments: argparse.Name
     stack.enter_context(nginx_running(nginx, folder / "proxy", proxy_conf(proxy, upstream), PROXY_CORE, proxy))
     sync_ms = fdatasync_p50_ms(ROOT)
     print(f"{os.cpu_count()} cores; fdatasync p50 here {sync_ms:.3f} ms; rounds {arguments.rounds}\n")
-    print(f"{'figure':36} {'nginx/s':>9} {'farebox/s':>9} {'ratio':>6} {'goal':>5}  met")
+    print(f"{'figure':40} {'nginx/s':>9} {'farebox/s':>9} {'ratio':>6} {'goal':>5}  met  us: nginx  farebox")
     figures: list[dict[str, object]] = []
     for durability in ("disk", "os"):
         with gateway_running(folder, upstream, durability) as gateway:
@@ -117,8 +121,8 @@ def paired(goal: Goal, folder: Path, proxy: int, gateway: int, arguments: argpar
     wrk(gateway, script, 2, arguments.connections)
     rounds = []
     for _ in range(arguments.rounds):
-        plain = wrk(proxy, script, arguments.seconds, arguments.connections)
-        ours = wrk(gateway, script, arguments.seconds, arguments.connections)
+        plain = with_cpu("nginx", proxy, script, arguments)
+        ours = with_cpu("python", gateway, script, arguments)
         if ours.failed:
             raise SystemExit(
                 f"{goal.name}: {ours.failed} answers were not 2xx (build/bench.log); the figure means nothing"
@@ -128,14 +132,34 @@ def paired(goal: Goal, folder: Path, proxy: int, gateway: int, arguments: argpar
     nginx_rate = statistics.median(plain.rate for plain, _ in rounds)
     our_rate = statistics.median(ours.rate for _, ours in rounds)
     met = ratio >= goal.goal
-    print(f"{goal.name:36} {nginx_rate:9,.0f} {our_rate:9,.0f} {ratio:6.2f} {goal.goal:5.2f}  {'yes' if met else 'no'}")
+    nginx_us = statistics.median(plain.cpu_us for plain, _ in rounds)
+    our_us = statistics.median(ours.cpu_us for _, ours in rounds)
+    line = (
+        f"{goal.name:40} {nginx_rate:9,.0f} {our_rate:9,.0f} {ratio:6.2f} {goal.goal:5.2f}  {'yes' if met else 'no':3}"
+    )
+    print(f"{line} {nginx_us:8.1f} {our_us:8.1f}")
     return {
         "name": goal.name,
         "ratio": round(ratio, 3),
         "goal": goal.goal,
         "met": met,
+        "cpu_us": {"nginx": round(nginx_us, 1), "farebox": round(our_us, 1)},
         "rounds": [{"nginx": asdict(plain), "farebox": asdict(ours)} for plain, ours in rounds],
     }
+
+
+def with_cpu(program: str, port: int, script: Path, arguments: argparse.Namespace) -> Run:
+    """One load, and what each request took of the proxy's core: where others use the machine, the steadier figure."""
+    before = busy_seconds(program)
+    run = wrk(port, script, arguments.seconds, arguments.connections)
+    return replace(run, cpu_us=(busy_seconds(program) - before) * 1e6 / (run.rate * arguments.seconds))
+
+
+def busy_seconds(program: str) -> float:
+    """CPU time, user and system, of what runs under that name on the proxy's core."""
+    children = psutil.Process().children(recursive=True)
+    proxies = [child for child in children if program in child.name() and child.cpu_affinity() == [PROXY_CORE]]
+    return sum(child.cpu_times().user + child.cpu_times().system for child in proxies)
 
 
 def latency(folder: Path, proxy: int, gateway: int, arguments: argparse.Namespace) -> dict[str, object]:
@@ -145,7 +169,7 @@ def latency(folder: Path, proxy: int, gateway: int, arguments: argparse.Namespac
     added = statistics.median(ours.p50_ms - plain.p50_ms for plain, ours in pairs)
     met = added < 0.8  # noqa: PLR2004 - the goal
     name = "added p50, one connection (ms), disk"
-    print(f"{name:36} {'':9} {'':9} {added:6.2f} {'<0.8':>5}  {'yes' if met else 'no'}")
+    print(f"{name:40} {'':9} {'':9} {added:6.2f} {'<0.8':>5}  {'yes' if met else 'no'}")
     return {"name": name, "added_ms": round(added, 3), "goal": 0.8, "met": met}
 
 

@@ -555,3 +555,28 @@ def test_a_call_that_fits_is_admitted_though_the_lease_held_a_part_of_what_it_ne
         assert isinstance(waiting.result(), Hold)
 
     asyncio.run(scenario())
+
+
+@in_a_loop
+async def test_calls_of_a_thousand_accounts_in_turn_settle_in_one_sync_and_who_waits_is_not_behind_it() -> None:
+    desk = Desk()
+    accounts = [Account(f"org{n}", "crm", "api") for n in range(1_000)]
+    waits = [desk.book.wait(account, 100) for account in accounts]
+    while desk.book.due_in() == 0:
+        desk.build_and_apply()
+    for wait in waits:
+        hold = wait.result()
+        assert isinstance(hold, Hold)
+        desk.book.charge(hold, 100)
+    for number, account in enumerate(2 * accounts, start=1):  # commit groups of one entry: every account in turn, twice
+        desk.book.settled(account, T0 // SECOND, 50)
+        desk.book.settled_to(Position(1, number))
+    waiting = desk.book.wait(Account("late", "crm", "api"), 100)
+    first, second = desk.build_and_apply(), desk.build_and_apply()
+    late = waiting.result()
+    assert isinstance(late, Hold)
+    desk.book.release(late)
+    assert [part.org for part in first][:1] == ["late"]
+    assert len(second) == 1_000
+    assert sum(amount for part in second for _, amount in part.settled) == 100_000
+    assert desk.book.may_close()
