@@ -47,7 +47,6 @@ NOT_SUPPORTED = {
     "timeline": "GET Leads/1/__timeline",
     "convert": "POST Leads/1/actions/convert",
     "clone": "POST Leads/1/actions/clone",
-    "deleted records": "GET Leads/deleted",
     "mass update": "POST Leads/actions/mass_update",
     "locks": "POST Leads/1/actions/lock",
     "layouts": "GET settings/layouts",

@@ -11,6 +11,7 @@ from farebox.crm import (
     bulk_write,
     composite,
     coql,
+    deleted,
     metadata,
     notifications,
     people,
@@ -37,6 +38,7 @@ ROUTES: tuple[Route, ...] = (
     *composite.ROUTES,
     *coql.ROUTES,
     *search.ROUTES,
+    *deleted.ROUTES,
     *reading.ROUTES,
     *writing.ROUTES,
 )
