@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from farebox.cli.crm import crm as command
+from farebox.cli.crm import run as command
 from farebox.crm.catalogue_bigin import BIGIN
 from farebox.crm.errors import ApiError
 from farebox.crm.provision import create_organisation
@@ -15,7 +15,7 @@ from farebox.crm.seed_file import ORGANISATION_WORDS, USER_WORDS
 PAGE = (Path(__file__).parents[2] / "docs" / "crm.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("option", inspect.signature(command).parameters)
+@pytest.mark.parametrize("option", [each for each in inspect.signature(command).parameters if each != "context"])
 def test_every_option_is_documented(option: str) -> None:
     assert f"`--{option.replace('_', '-').removeprefix('as-')}" in PAGE
 
@@ -26,7 +26,7 @@ def test_every_word_of_a_seed_file_is_documented(word: str) -> None:
 
 
 def test_a_seed_file_says_what_create_organisation_takes() -> None:
-    assert set(ORGANISATION_WORDS) == set(inspect.signature(create_organisation).parameters) - {"store"}
+    assert set(ORGANISATION_WORDS) - {"records"} == set(inspect.signature(create_organisation).parameters) - {"store"}
 
 
 def test_the_ends_of_the_version_ranges_and_bigins_modules_are_documented() -> None:

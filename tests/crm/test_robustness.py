@@ -119,7 +119,7 @@ def test_a_full_disk_fails_the_call_and_nothing_else(tmp_path: Path) -> None:
 
 
 def start_program(data: Path, *options: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
-    program = "import typer; from farebox.cli.crm import crm; typer.run(crm)"
+    program = "from farebox.cli.crm import crm; crm()"
     command = [sys.executable, "-c", program, "--port", "0", "--data", str(data), "--json", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

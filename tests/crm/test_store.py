@@ -19,7 +19,7 @@ from farebox.crm.seed_file import load_seed
 from farebox.crm.store import SCHEMA_VERSION, Store
 from farebox.testing.crm import RunningCrm, running_crm
 
-PROGRAM = "import typer; from farebox.cli.crm import crm; typer.run(crm)"
+PROGRAM = "from farebox.cli.crm import crm; crm()"
 
 
 def test_data_and_tokens_survive_a_restart(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def build() -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(_root)
     app.command(rich_help_panel=TRY)(demo.demo)
-    app.command(rich_help_panel=TRY)(crm.crm)
+    app.add_typer(crm.crm, name="crm", rich_help_panel=TRY)
     app.command(rich_help_panel=OPERATE)(init.init)
     app.command(rich_help_panel=OPERATE)(check.check)
     app.command(rich_help_panel=OPERATE)(serve.serve)

@@ -27,6 +27,7 @@ VERSIONS = {
     "crm": frozenset({"v2", "v2.1", "v3", "v4", "v5", "v6", "v7", "v8"}),
     "bigin": frozenset({"v1", "v2"}),
 }
+NEWEST = {"crm": "v8", "bigin": "v2"}
 
 ROUTES: tuple[Route, ...] = (
     *people.ROUTES,

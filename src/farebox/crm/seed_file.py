@@ -10,6 +10,7 @@ from farebox.crm import tokens
 from farebox.crm.errors import StoreError
 from farebox.crm.organisations import UserSeed
 from farebox.crm.provision import create_organisation, create_resource_server
+from farebox.crm.seed_records import insert_records
 from farebox.crm.store import Store
 
 SERVER_WORDS: dict[str, tuple[type, ...]] = {"name": (str,), "client_id": (str,), "client_secret": (str,)}
@@ -25,6 +26,7 @@ ORGANISATION_WORDS: dict[str, tuple[type, ...]] = {
     "sample_records": (int,),
     "seed": (int,),
     "unique_fields": (dict,),
+    "records": (dict,),
 }
 USER_WORDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(
@@ -39,8 +41,8 @@ def load_seed(store: Store, path: Path) -> dict[str, list[dict[str, Any]]]:
     """Make what a seed file says unless it is there; the credentials of what was made.
 
     The file is a list of organisations (the keyword arguments of create_organisation), or an object
-    with `organisations` and `resource_servers`. An organisation whose client_id exists is left as it
-    is. Raises StoreError naming the file and the entry.
+    with `organisations` and `resource_servers`; `records` of an organisation are inserted, module by module.
+    An organisation whose client_id exists is left as it is. Raises StoreError naming the file and the entry.
     """
     organisations, servers = _read_seed(path)
     with store.transaction():
@@ -64,7 +66,11 @@ def _seed_one(store: Store, path: Path, kind: str, position: int, entry: object)
     try:
         if kind == "resource_servers":
             return asdict(create_resource_server(store, **values))
-        return create_organisation(store, **values).as_dict()
+        records = values.pop("records", {})
+        made = create_organisation(store, **values)
+        if records:
+            insert_records(store, made, records)
+        return made.as_dict()
     except StoreError as error:
         raise StoreError(f"{where}: {error}") from error
 
@@ -86,7 +92,7 @@ def _read_seed(path: Path) -> tuple[list[Any], list[Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StoreError(f"The organisations file {path} cannot be read: {error}.") from error
+        raise StoreError(f"The seed file {path} cannot be read: {error}.") from error
     if isinstance(content, list):
         return content, []
     if isinstance(content, dict) and set(content) <= {"organisations", "resource_servers"}:
