@@ -40,10 +40,8 @@ def test_the_ends_of_the_version_ranges_and_bigins_modules_are_documented() -> N
 NOT_SUPPORTED = {
     "files": "POST files",
     "photos": "GET Leads/1/photo",
-    "attachments": "GET Leads/1/Attachments",
+    "attachments": "POST Leads/1/Attachments",
     "tags": "GET settings/tags",
-    "notes of a record": "GET Leads/1/Notes",
-    "related records": "GET Leads/1/Products",
     "timeline": "GET Leads/1/__timeline",
     "convert": "POST Leads/1/actions/convert",
     "clone": "POST Leads/1/actions/clone",

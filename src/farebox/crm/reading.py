@@ -26,6 +26,15 @@ SORT_COLUMNS = {"id": "id", "Created_Time": "created", "Modified_Time": "modifie
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Within:
+    """What narrows a list to some of a module's records: a condition in SQL, its values, a name to bind tokens to."""
+
+    name: str
+    condition: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """A list call, parsed."""
 
@@ -38,6 +47,7 @@ class Query:
     descending: bool
     converted: str
     modified_since: int | None
+    within: Within | None
 
 
 def get_one(call: Call, module: Module, *, record_id: int) -> Answer:
@@ -56,9 +66,9 @@ def get_one(call: Call, module: Module, *, record_id: int) -> Answer:
         return Answer(status=200, payload={"data": show_records(db, call, module, [row], given)})
 
 
-def list_records(call: Call, module: Module) -> Answer:
+def list_records(call: Call, module: Module, *, within: Within | None = None) -> Answer:
     """`GET /{module}`: a page of records; 204 when there is none, 304 when none was modified since."""
-    query = _parse(call, module)
+    query = _parse(call, module, within)
     with call.store.reading() as db:
         rows = _select(db, call, module, query)
         more = len(rows) > query.per_page
@@ -70,7 +80,7 @@ def list_records(call: Call, module: Module) -> Answer:
     return Answer(status=200, payload={"data": records, "info": info})
 
 
-def _parse(call: Call, module: Module) -> Query:
+def _parse(call: Call, module: Module, within: Within | None) -> Query:
     fields = read_fields(call)
     if fields is None and (call.organisation.product, call.version) not in FIELDS_OPTIONAL:
         raise param_missing("fields")
@@ -83,7 +93,7 @@ def _parse(call: Call, module: Module) -> Query:
         if "sort_by" in call.params:
             raise ambiguous_params("cvid", "sort_by")
         raise invalid_param("cvid")  # there are no custom views
-    position, by_token = _position(call, module, per_page)
+    position, by_token = _position(call, _bound_to(module, within), per_page)
     return Query(
         fields=fields,
         ids=_ids(call),
@@ -94,7 +104,12 @@ def _parse(call: Call, module: Module) -> Query:
         descending=descending,
         converted=converted,
         modified_since=call.instant_header("if-modified-since"),
+        within=within,
     )
+
+
+def _bound_to(module: Module, within: Within | None) -> str:
+    return module.api_name if within is None else f"{module.api_name} {within.name}"
 
 
 def read_fields(call: Call) -> tuple[str, ...] | None:
@@ -120,12 +135,12 @@ def _ids(call: Call) -> tuple[int, ...] | None:
     return tuple(each for each in ids if each is not None)
 
 
-def _position(call: Call, module: Module, per_page: int) -> tuple[Position, bool]:
+def _position(call: Call, bound_to: str, per_page: int) -> tuple[Position, bool]:
     token = call.params.get("page_token")
     if token is not None:
         if "page" in call.params:
             raise ambiguous_params("page", "page_token")
-        position = page_tokens.read(call, module=module.api_name, token=token)
+        position = page_tokens.read(call, module=bound_to, token=token)
         if position.page * per_page > WITH_TOKEN_MAX:
             message = "Cannot fetch more than 100000 records"
             raise ApiError(400, "PAGINATION_LIMIT_EXCEEDED", message, {"limit": WITH_TOKEN_MAX})
@@ -149,6 +164,9 @@ def _where(call: Call, module: Module, query: Query) -> tuple[list[str], list[An
     if query.modified_since is not None:
         conditions.append("modified > ?")
         values.append(query.modified_since)
+    if query.within is not None:
+        conditions.append(query.within.condition)
+        values.extend(query.within.values)
     return conditions, values
 
 
@@ -176,12 +194,13 @@ def _info(
     column = SORT_COLUMNS[query.sort_by]
     page = query.position.page
     following = previous = None
+    bound_to = _bound_to(module, query.within)
     if more:
         last = (rows[-1][column], rows[-1]["id"])
-        following = page_tokens.issue(call, module=module.api_name, position=Position(page=page + 1, after=last))
+        following = page_tokens.issue(call, module=bound_to, position=Position(page=page + 1, after=last))
     if page > 1 and query.position.after is not None:
         before = _start_of_previous(db, call, module, query)
-        previous = page_tokens.issue(call, module=module.api_name, position=Position(page=page - 1, after=before))
+        previous = page_tokens.issue(call, module=bound_to, position=Position(page=page - 1, after=before))
     has_token = following is not None or previous is not None
     return {
         "call": False,

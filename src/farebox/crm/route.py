@@ -10,8 +10,8 @@ from farebox.crm.errors import invalid_module, invalid_path_id, scope_mismatch
 from farebox.crm.organisations import Organisation
 from farebox.crm.validate import parse_id
 
-RESERVED = frozenset({"org", "users", "settings", "coql", "actions", "bulk", "files", "upload", "functions"})
-"""First parts of paths that never name a module (nor does anything that starts with `_`)."""
+RESERVED = frozenset({"org", "users", "settings", "coql", "actions", "bulk", "files", "upload", "functions", "photo"})
+"""Parts of paths that never name a module or a related list (nor does anything that starts with `_`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ def _scope(text: str) -> Scope:
 def _part_matches(pattern: str, part: str) -> bool:
     if not pattern.startswith("{"):
         return pattern == part
-    if pattern == "{module}":
+    if pattern in ("{module}", "{related_list}"):
         return bool(part) and part not in RESERVED and not part.startswith("_")
     if pattern.endswith("_id}"):
         return part.isascii() and part.isdecimal()

@@ -16,6 +16,7 @@ from farebox.crm import (
     notifications,
     people,
     reading,
+    related,
     search,
     uploads,
     writing,
@@ -42,6 +43,7 @@ ROUTES: tuple[Route, ...] = (
     *deleted.ROUTES,
     *reading.ROUTES,
     *writing.ROUTES,
+    *related.ROUTES,
 )
 """Paths under `/{product}/{version}`; those under `/{product}/bulk/{version}` begin with `bulk`."""
 

@@ -37,19 +37,19 @@ def insert(call: Call, module: Module) -> Answer:
 
 def update_many(call: Call, module: Module) -> Answer:
     """`PUT /{module}`: each record names its `id`."""
-    return _write_all(call, module, call.json_object(), _update_one)
+    return _write_all(call, module, call.json_object(), update_record)
 
 
 def update_one(call: Call, module: Module, *, record_id: int) -> Answer:
     """`PUT /{module}/{id}`: one record, its id in the path."""
     content = call.json_object()
-    records = _records_of(content, maximum=1)
+    records = records_of(content, maximum=1)
     with call.store.reading() as db:
         if RecordWriter(call, module, db).find(record_id) is None:
             raise invalid_path_id(1)
     if isinstance(records[0], dict):
         content = {**content, "data": [{**records[0], "id": record_id}]}
-    return _write_all(call, module, content, _update_one)
+    return _write_all(call, module, content, update_record)
 
 
 def upsert(call: Call, module: Module) -> Answer:
@@ -72,7 +72,7 @@ def delete_many(call: Call, module: Module) -> Answer:
         raise limit_exceeded(limit=RECORDS_PER_CALL_MAX, param_name="ids")
     with call.store.transaction() as db:
         writer = RecordWriter(call, module, db)
-        return _answer([_attempt(partial(_delete_one, writer, each)) for each in given])
+        return answer_all([attempt(partial(delete_record, writer, each)) for each in given])
 
 
 def delete_one(call: Call, module: Module, *, record_id: int) -> Answer:
@@ -81,19 +81,19 @@ def delete_one(call: Call, module: Module, *, record_id: int) -> Answer:
         writer = RecordWriter(call, module, db)
         if writer.find(record_id) is None:
             raise invalid_path_id(1)
-        return _answer([_delete_one(writer, str(record_id))])
+        return answer_all([delete_record(writer, str(record_id))])
 
 
 def _write_all(call: Call, module: Module, content: dict[str, Any], write_one: WriteOne) -> Answer:
-    records = _records_of(content, maximum=call.at_most(RECORDS_PER_CALL_MAX))
+    records = records_of(content, maximum=call.at_most(RECORDS_PER_CALL_MAX))
     _check_switches(content)
     with call.store.transaction() as db:
         writer = RecordWriter(call, module, db)
         _check_unmodified(call, writer, records)
-        return _answer([_attempt(partial(write_one, writer, data, f"$.data[{n}]")) for n, data in enumerate(records)])
+        return answer_all([attempt(partial(write_one, writer, data, f"$.data[{n}]")) for n, data in enumerate(records)])
 
 
-def _attempt(write: Callable[[], Result]) -> Result:
+def attempt(write: Callable[[], Result]) -> Result:
     """A record's own refusal is its result; nothing of it has been written by then."""
     try:
         return write()
@@ -101,7 +101,8 @@ def _attempt(write: Callable[[], Result]) -> Result:
         return refusal.envelope()
 
 
-def _answer(results: Sequence[Result]) -> Answer:
+def answer_all(results: Sequence[Result]) -> Answer:
+    """The results in order; 200 or 201 when all are good, 207 when some are, 400 when none is."""
     good = [each for each in results if each["status"] == "success"]
     if not good:
         status = 400
@@ -115,10 +116,11 @@ def _answer(results: Sequence[Result]) -> Answer:
 def _insert_one(writer: RecordWriter, data: object, path: str) -> Result:
     checked = check_record(writer.module, data, catalogue=writer.organisation.catalogue, path=path, inserting=True)
     writer.verify(checked, path=path, own_id=None)
-    return _success("record added", {**writer.insert(checked), "$approval_state": "approved"})
+    return success("record added", {**writer.insert(checked), "$approval_state": "approved"})
 
 
-def _update_one(writer: RecordWriter, data: object, path: str) -> Result:
+def update_record(writer: RecordWriter, data: object, path: str) -> Result:
+    """Update the record whose `id` stands in `data`; raises its refusal."""
     checked = check_record(writer.module, data, catalogue=writer.organisation.catalogue, path=path, inserting=False)
     assert isinstance(data, dict), "check_record lets only objects pass"
     if data.get("id") in (None, ""):
@@ -129,37 +131,39 @@ def _update_one(writer: RecordWriter, data: object, path: str) -> Result:
         raise invalid_body_id(data["id"])
     writer.verify(checked, path=path, own_id=record_id)
     append = data.get("$append_values")
-    return _success("record updated", writer.update(row, checked, append=append if isinstance(append, dict) else {}))
+    return success("record updated", writer.update(row, checked, append=append if isinstance(append, dict) else {}))
 
 
 def _upsert_one(writer: RecordWriter, data: object, path: str, fields: Sequence[str]) -> Result:
     """Update the first record that one of the check fields finds, in their order; else insert."""
     if isinstance(data, dict) and data.get("id") not in (None, ""):
-        return _update_one(writer, data, path) | {"duplicate_field": "id", "action": "update"}
+        return update_record(writer, data, path) | {"duplicate_field": "id", "action": "update"}
     checked = check_record(writer.module, data, catalogue=writer.organisation.catalogue, path=path, inserting=False)
     for name in fields:
         found = writer.find_by_value(name, checked.values.get(name))
         if found is not None:
             assert isinstance(data, dict), "check_record lets only objects pass"
-            result = _update_one(writer, {**data, "id": found}, path)
+            result = update_record(writer, {**data, "id": found}, path)
             return result | {"duplicate_field": name, "action": "update"}
     return _insert_one(writer, data, path) | {"duplicate_field": None, "action": "insert"}
 
 
-def _delete_one(writer: RecordWriter, given: str) -> Result:
+def delete_record(writer: RecordWriter, given: str) -> Result:
+    """Delete the record of this id; raises its refusal."""
     record_id = parse_id(given)
     row = None if record_id is None else writer.find(record_id)
     if row is None:
         raise not_deleted(given)
     writer.delete(row)
-    return _success("record deleted", {"id": given})
+    return success("record deleted", {"id": given})
 
 
-def _success(message: str, details: dict[str, Any]) -> Result:
+def success(message: str, details: dict[str, Any]) -> Result:
+    """The result of a record that was written."""
     return {"code": "SUCCESS", "details": details, "message": message, "status": "success"}
 
 
-def _records_of(content: dict[str, Any], *, maximum: int) -> list[Any]:
+def records_of(content: dict[str, Any], *, maximum: int) -> list[Any]:
     """The records of a body; their number is right."""
     if "data" not in content:
         raise mandatory_not_found(api_name="data", json_path="$.data")
