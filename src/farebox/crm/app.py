@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from farebox.crm import oauth, tokens
+from farebox.crm import oauth, openapi, tokens
 from farebox.crm.call import Answer, Incoming, Upload
 from farebox.crm.engine import Engine
 from farebox.crm.errors import (
@@ -87,6 +87,8 @@ class _App:
         try:
             if request.scope["path"].startswith("/oauth/"):
                 return await self._respond_oauth(request)
+            if request.scope["path"] == "/openapi.json" and request.method in ("GET", "HEAD"):
+                return _json(openapi.document(self._engine.settings.public_url))
             return _response(await self._answer(request), head=request.method == "HEAD")
         except ApiError as refusal:
             return _refused(refusal)

@@ -25,8 +25,8 @@ class Engine:
 
     def route_of(self, method: str, path: str) -> Route:
         """The line of the table a request is answered by; raises what is wrong with path or method."""
-        _, _, parts = split_path(path)
-        return find_route(method, parts)
+        product, _, parts = split_path(path)
+        return find_route(method, parts, product)
 
     def grant_of(self, db: sqlite3.Connection, access_token: str) -> Grant:
         """What an access token stands for now; raises INVALID_TOKEN."""
@@ -38,7 +38,7 @@ class Engine:
     def answer(self, incoming: Incoming, grant: Grant) -> Answer | Awaitable[Answer]:
         """Run the call. Raises ApiError for a request that is refused as a whole."""
         product, version, parts = split_path(incoming.path)
-        route = find_route(incoming.method, parts)
+        route = find_route(incoming.method, parts, product)
         with self.store.reading() as db:
             organisation = find_organisation(db, grant.zgid)
             user = find_user(db, grant.user_id, zgid=grant.zgid)

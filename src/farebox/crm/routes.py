@@ -48,9 +48,37 @@ ROUTES: tuple[Route, ...] = (
 """Paths under `/{product}/{version}`; those under `/{product}/bulk/{version}` begin with `bulk`."""
 
 
-def find_route(method: str, parts: Sequence[str]) -> Route:
-    """The line for a path (its parts after the version); raises what is wrong with path or method."""
-    matching = [route for route in ROUTES if route.matches(parts)]
+BIGIN_LACKS = frozenset(
+    {
+        "__composite_requests",
+        "__apis",
+        "__features",
+        "functions",
+        "convert",
+        "merge",
+        "mass_convert",
+        "mass_update",
+        "mass_delete",
+    }
+)
+"""Words of paths that Bigin does not have: it has records, search, COQL, bulk, notifications, tags, notes, files and
+metadata. Source: Bigin API v2, list of APIs; [?] for the mass actions."""
+
+
+def routes_of(product: str) -> tuple[Route, ...]:
+    """The lines a product has."""
+    return _ROUTES_OF[product]
+
+
+_ROUTES_OF = {
+    "crm": ROUTES,
+    "bigin": tuple(route for route in ROUTES if not any(word in BIGIN_LACKS for word in route.pattern)),
+}
+
+
+def find_route(method: str, parts: Sequence[str], product: str = "crm") -> Route:
+    """The line of a product for a path (its parts after the version); raises what is wrong with path or method."""
+    matching = [route for route in _ROUTES_OF[product] if route.matches(parts)]
     if not matching:
         raise invalid_url_pattern()
     wanted = "GET" if method == "HEAD" else method
