@@ -10,6 +10,7 @@ from typing import Final
 
 from farebox.app import JOURNAL_FOLDER, QUOTA_FILE, STOP_SECONDS_BEYOND_GRACE
 from farebox.app.in_force import InForce
+from farebox.app.open_files import raise_open_files
 from farebox.domain.cards import CompiledCard
 from farebox.errors import DataDirectoryError
 from farebox.gateway import inheritance, worker
@@ -25,6 +26,7 @@ SALT_BYTES: Final = 16
 def serve_gateway(kept: InForce, *, slot: int) -> None:
     """One worker of this machine, until SIGTERM. Raises FareboxError when it cannot start."""
     settings, load_card = kept.settings, kept.card_loader()
+    raise_open_files(settings.gateway)
     page, seat = inheritance.counters() or (None, 0)
 
     def open_store(watch: worker.Watch) -> SqliteQuotaStore:
