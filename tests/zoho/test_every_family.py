@@ -1,0 +1,131 @@
+"""Both official SDKs use every family of the API, directly and through a gateway, which charges each call its price.
+
+What the calls cost stands in the scenarios, before each call, as Zoho publishes it. It is compared with the journal,
+call by call and in order.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from farebox.journal import reader
+from farebox.testing.books import read_books
+from farebox.testing.system import ChildProcess, Provision, RunningFarebox, free_port
+
+HERE = Path(__file__).parent
+CREDIT = 1_000
+GATEWAY = {"name": "Gateway", "client_id": "gateway", "client_secret": "gateway secret"}
+ORGS = {
+    name: str(70_000 + number)
+    for number, name in enumerate(("python", "python direct", "node", "node direct", "plain"))
+}
+Priced = list[tuple[str, str, float]]
+"""Operation, module and credits of each call, in order."""
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The CRM API as a process, and Farebox in front of it."""
+
+    crm_url: str
+    farebox: RunningFarebox
+    folder: Path
+
+    def arrived(self, org: str) -> list[tuple[str, str]]:
+        """Method and path of an org's calls that reached the API, in order; runs of the same one once, ids as `*`."""
+        lines = map(json.loads, (self.folder / "arrived.jsonl").read_text(encoding="utf-8").splitlines())
+        calls = [(line["method"], re.sub(r"\d{5,}", "*", line["path"])) for line in lines if line["zgid"] == ORGS[org]]
+        return [call for call, _ in groupby(calls)]
+
+    def charged(self, org: str) -> Priced:
+        """What the journal says of each call of an org, in order."""
+        calls: dict[bytes, tuple[str, str, int]] = {}
+        root = self.farebox.data / "journal"
+        for incarnation in reader.incarnations(root):
+            for entry, _ in reader.read(root / incarnation):
+                if entry.org == ORGS[org]:
+                    _, _, so_far = calls.get(entry.call_id, ("", "", 0))
+                    calls[entry.call_id] = (entry.operation, entry.module, so_far + entry.credits)
+        return [(operation, module, amount / CREDIT) for operation, module, amount in calls.values()]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One CRM API with an organisation per run, and a gateway that asks it what tokens stand for."""
+    folder = tmp_path_factory.mktemp("families")
+    seed = {
+        "organisations": [
+            {"name": name, "zgid": int(zgid), "edition": "enterprise", "users": 3, "client_id": f"1000.{zgid}"}
+            | {"client_secret": "secret", "refresh_token": f"1000.r{zgid}"}
+            for name, zgid in ORGS.items()
+        ],
+        "resource_servers": [GATEWAY],
+    }
+    (folder / "seed.json").write_text(json.dumps(seed), encoding="utf-8")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    arguments = ["-m", "farebox.cli", "crm", "--port", str(port), "--data", str(folder / "crm"), "--local-callbacks"]
+    arguments += ["--organisations", str(folder / "seed.json"), "--request-log", str(folder / "arrived.jsonl")]
+    crm = ChildProcess("crm", arguments, health_url=f"{url}/crm/v8/org", health_status=401, log=folder / "crm.log")
+    orgs = [Provision(org=zgid, plan="enterprise", licences=3, users=()) for zgid in ORGS.values()]
+    with ExitStack() as stack:
+        crm.start()
+        stack.callback(crm.stop)
+        farebox = RunningFarebox(
+            folder / "farebox",
+            upstream_url=url,
+            orgs=orgs,
+            card="zoho-crm",
+            product="crm",
+            upstream={"identity": "introspection"},
+        )
+        with farebox.config_path.open("a", encoding="utf-8") as config:
+            config.write(f'api_domain = "{farebox.gateway_url}"\n')
+            config.write(f'\n[upstream.introspection]\nurl = "{url}/oauth/v2/introspect"\nclient_id = "gateway"\n')
+            config.write('client_secret = "gateway secret"\norg_claim = "org"\nuser_claim = "user_id"\n')
+        yield World(crm_url=url, farebox=stack.enter_context(farebox), folder=folder)
+    assert read_books(farebox.data).disagreements() == []
+
+
+def run(program: list[str], base: str, org: str, folder: Path) -> Priced:
+    """The calls that a scenario says it made."""
+    zgid = ORGS[org]
+    done = subprocess.run(
+        [*program, base, f"1000.{zgid}", "secret", f"1000.r{zgid}", str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [(operation, module, amount) for operation, module, amount in json.loads(done.stdout.splitlines()[-1])]
+
+
+def python_program(_: Path) -> list[str]:
+    return [sys.executable, str(HERE / "every_family.py")]
+
+
+@pytest.mark.parametrize(("sdk", "program"), [("python", python_program)])
+def test_an_official_sdk_makes_the_same_calls_directly_and_through_the_gateway_each_charged_its_price(
+    world: World, tmp_path: Path, sdk: str, program: Callable[[Path], list[str]]
+) -> None:
+    for name in ("direct", "through"):
+        (tmp_path / name).mkdir()
+    run(program(tmp_path / "direct"), world.crm_url, f"{sdk} direct", tmp_path / "direct")
+    expected = run(program(tmp_path / "through"), world.farebox.gateway_url, sdk, tmp_path / "through")
+    assert world.charged(sdk) == expected
+    assert world.charged(f"{sdk} direct") == []
+    assert world.arrived(sdk) == world.arrived(f"{sdk} direct")
