@@ -49,7 +49,6 @@ NOT_SUPPORTED = {
     "locks": "POST Leads/1/actions/lock",
     "layouts": "GET settings/layouts",
     "related lists": "GET settings/related_lists",
-    "custom views": "GET settings/custom_views",
     "roles": "GET settings/roles",
     "profiles": "GET settings/profiles",
     "territories": "GET settings/territories",

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from farebox.crm.bulk_query import refusal
 from farebox.crm.call import Call
 from farebox.crm.conditions import WrongValueError, comparable_value
+from farebox.crm.criteria_tree import refusal
 from farebox.crm.route import Scope, check_scope
 from farebox.crm.schema import DataType, Field, Module
 from farebox.crm.validate import parse_id

@@ -8,49 +8,13 @@ from typing import Any, Final
 
 import msgspec
 
-from farebox.crm import outgoing
+from farebox.crm import custom_views, outgoing
 from farebox.crm.call import Call
-from farebox.crm.conditions import (
-    USER_COLUMNS,
-    All,
-    AnyOf,
-    Column,
-    Compare,
-    Condition,
-    Operator,
-    WrongValueError,
-    comparable_value,
-)
-from farebox.crm.criteria import ID
-from farebox.crm.errors import ApiError
-from farebox.crm.route import Scope, check_scope
-from farebox.crm.schema import DataType, Field, Module, make_field
+from farebox.crm.conditions import All, Column, Compare, Condition, Operator
+from farebox.crm.criteria_tree import check_reading, column_of, read_criteria, refusal
+from farebox.crm.schema import DataType, Module
 
 PAGES_MAX: Final = 500
-CRITERIA_MAX: Final = 25
-VALUES_MAX: Final = 100
-RELATIONS_MAX: Final = 2
-DEPTH_MAX: Final = 5
-EMPTY: Final = "${EMPTY}"
-COMPARATORS: Final = {
-    "equal": Operator.EQUAL,
-    "not_equal": Operator.NOT_EQUAL,
-    "in": Operator.IN,
-    "not_in": Operator.NOT_IN,
-    "less_than": Operator.LESS,
-    "less_equal": Operator.LESS_EQUAL,
-    "greater_than": Operator.GREATER,
-    "greater_equal": Operator.GREATER_EQUAL,
-    "between": Operator.BETWEEN,
-    "not_between": Operator.NOT_BETWEEN,
-    "contains": Operator.CONTAINS,
-    "not_contains": Operator.NOT_CONTAINS,
-    "starts_with": Operator.STARTS,
-    "ends_with": Operator.ENDS,
-}
-RANGES = (Operator.BETWEEN, Operator.NOT_BETWEEN)
-LISTS = (Operator.IN, Operator.NOT_IN)
-
 Json = dict[str, Any]
 
 
@@ -60,15 +24,10 @@ class BulkQuery:
 
     module: Module
     columns: tuple[tuple[str, Column], ...]
-    condition: Condition | None
+    condition: Condition
     page: int
     after: int
     as_given: Json
-
-
-def refusal(code: str, message: str, **details: object) -> ApiError:
-    """A bulk job that is refused."""
-    return ApiError(400, code, message, details)
 
 
 def body_of(call: Call) -> Json:
@@ -141,23 +100,23 @@ def _make(call: Call, given: Json, *, page: int, after: int) -> BulkQuery:
         raise refusal("MODULE_NOT_AVAILABLE", "the module is not available", module=str(name))
     if module.is_subform:
         raise refusal("MODULE_NOT_SUPPORTED", "the module is not supported", module=module.api_name)
-    _check_scope(call, module)
-    if given.get("cvid") is not None:
-        raise refusal("CVID_NOT_SUPPORTED", "the custom view is not known", cvid=str(given["cvid"]))
-    criteria = given.get("criteria")
+    check_reading(call, module)
+    parts = [] if given.get("criteria") is None else [read_criteria(call, module, given["criteria"])]
+    if given.get("cvid") is None:
+        parts.append(Compare(custom_views.CONVERTED, Operator.EQUAL, (False,)))
+    else:
+        of_view = custom_views.condition_of(call, module, given["cvid"])
+        if of_view is None:
+            raise refusal("CVID_NOT_SUPPORTED", "the custom view is not known", cvid=str(given["cvid"]))
+        parts.append(of_view)
     return BulkQuery(
         module=module,
-        columns=tuple((each, _column(call, module, each)) for each in _names(module, given.get("fields"))),
-        condition=None if criteria is None else _Reader(call, module).condition(criteria, 0),
+        columns=tuple((each, column_of(call, module, each)) for each in _names(module, given.get("fields"))),
+        condition=All(tuple(parts)),
         page=page,
         after=after,
         as_given={**given, "module": {"api_name": module.api_name}},
     )
-
-
-def _check_scope(call: Call, module: Module) -> None:
-    scope = Scope(service=None, group="modules", thing=None, operations=("read",))
-    check_scope(scope, granted=call.scope, product=call.organisation.product, module=module.api_name)
 
 
 def _names(module: Module, given: object) -> Sequence[str]:
@@ -169,93 +128,3 @@ def _names(module: Module, given: object) -> Sequence[str]:
     if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
         raise refusal("FIELD_NOT_AVAILABLE", "fields is a list of API names")
     return [each for each in dict.fromkeys(given) if each.lower() != "id"]
-
-
-def _column(call: Call, module: Module, name: str) -> Column:
-    *steps, last = name.split(".")
-    if len(steps) > RELATIONS_MAX:
-        raise refusal("JOIN_LIMIT_EXCEEDED", "too many relations", limit=RELATIONS_MAX, field=name)
-    path: list[Field] = []
-    here: Module | None = module
-    for step in steps:
-        lookup = None if here is None else here.by_name.get(step)
-        if lookup is None or lookup.data_type not in (DataType.LOOKUP, DataType.OWNER):
-            raise _not_available(name)
-        path.append(lookup)
-        here = call.organisation.catalogue.get(lookup.target or "")
-        if here is not None:
-            _check_scope(call, here)
-    if path and path[-1].data_type is DataType.OWNER:
-        if last not in USER_COLUMNS:
-            raise _not_available(name)
-        return Column(ID if last == "id" else make_field(last), tuple(path))
-    found = None if here is None else ID if last.lower() == "id" else here.by_name.get(last)
-    if found is None:
-        raise _not_available(name)
-    if found.data_type is DataType.SUBFORM or found.api_name == "Tag":
-        raise refusal("FIELD_NOT_SUPPORTED", "the field is not supported", field=name)
-    return Column(found, tuple(path))
-
-
-def _not_available(name: str) -> ApiError:
-    return refusal("FIELD_NOT_AVAILABLE", "the field is not available", field=name)
-
-
-class _Reader:
-    """The criteria of one query; counts how many there are."""
-
-    def __init__(self, call: Call, module: Module) -> None:
-        self._call = call
-        self._module = module
-        self._found = 0
-
-    def condition(self, given: object, depth: int) -> Condition:
-        if not isinstance(given, dict) or depth > DEPTH_MAX:
-            raise refusal("INVALID_CRITERIA", "a criterion or a group of criteria is expected")
-        if "group" not in given:
-            return self._criterion(given)
-        if "field" in given or "comparator" in given:
-            raise refusal("AMBIGUOUS_CRITERIA", "a group is no criterion itself")
-        group, operator = given["group"], str(given.get("group_operator", "")).lower()
-        if not isinstance(group, list) or not group or operator not in ("and", "or"):
-            raise refusal("INVALID_CRITERIA", "a group has a list of criteria and group_operator and or or")
-        parts = tuple(self.condition(each, depth + 1) for each in group)
-        return All(parts) if operator == "and" else AnyOf(parts)
-
-    def _criterion(self, given: Json) -> Condition:
-        self._found += 1
-        if self._found > CRITERIA_MAX:
-            raise refusal("CRITERIA_LIMIT_EXCEEDED", "too many criteria", limit=CRITERIA_MAX)
-        name = given["field"].get("api_name") if isinstance(given.get("field"), dict) else given.get("api_name")
-        operator = COMPARATORS.get(str(given.get("comparator", "")).lower())
-        if not isinstance(name, str) or operator is None:
-            raise refusal("INVALID_CRITERIA", "a criterion has a field and a comparator", comparators=list(COMPARATORS))
-        column = _column(self._call, self._module, name)
-        value = given.get("value")
-        if value == EMPTY:
-            if operator not in (Operator.EQUAL, Operator.NOT_EQUAL):
-                raise refusal("CRITERIA_NOT_SUPPORTED", "emptiness is tested by equal and not_equal", field=name)
-            return Compare(column, Operator.IS_NULL if operator is Operator.EQUAL else Operator.NOT_NULL)
-        return Compare(column, operator, self._values(column, operator, value, name))
-
-    def _values(self, column: Column, operator: Operator, value: object, name: str) -> tuple[Any, ...]:
-        many = value if isinstance(value, list) else [value]
-        if operator in LISTS and isinstance(value, str):
-            many = value.split(",")
-        if len(many) > VALUES_MAX:
-            raise refusal("VALUE_LIMIT_EXCEEDED_IN_CRITERIA", "too many values", limit=VALUES_MAX, field=name)
-        wanted = 2 if operator in RANGES else None if operator in LISTS else 1
-        if not many or (wanted is not None and len(many) != wanted):
-            raise refusal("INVALID_CRITERIA", "the number of values does not fit the comparator", field=name)
-        try:
-            return tuple(comparable_value(column.field, _text(each)) for each in many)
-        except WrongValueError as error:
-            raise refusal("INVALID_CRITERIA", str(error), field=name) from error
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        return str(value.get("id"))
-    return str(value).strip()

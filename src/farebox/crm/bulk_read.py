@@ -143,11 +143,11 @@ class _Table:
         self._selected = ["r.id", "r.body"]
         self._cells = [self._cell(call, column) for _, column in query.columns]
         self._values: list[SqlValue] = [call.organisation.zgid]
-        where = "" if query.condition is None else f" AND {self._sql.where(query.condition, self._values)}"
+        where = self._sql.where(query.condition, self._values)
         # the module is written into the SQL, as names of modules are identifiers; every value is bound
         self._statement = (
             f"SELECT {', '.join(self._selected)} FROM {self._sql.source} WHERE r.zgid = ? "  # noqa: S608
-            f"AND r.module = '{query.module.api_name}' AND r.converted = 0{where} "
+            f"AND r.module = '{query.module.api_name}' AND {where} "
             "AND r.id > ? ORDER BY r.id LIMIT ? OFFSET ?"
         )
 

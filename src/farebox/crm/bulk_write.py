@@ -15,9 +15,10 @@ import msgspec
 
 from farebox.crm import bulk_plan, jobs, uploads
 from farebox.crm.bulk_plan import ROWS_MAX, Plan
-from farebox.crm.bulk_query import body_of, callback_of, refusal
+from farebox.crm.bulk_query import body_of, callback_of
 from farebox.crm.bulk_rows import RowWriter
 from farebox.crm.call import Answer, Call
+from farebox.crm.criteria_tree import refusal
 from farebox.crm.jobs import Job, JobFailedError, Surroundings
 from farebox.crm.organisations import find_user
 from farebox.crm.route import route

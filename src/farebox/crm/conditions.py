@@ -153,6 +153,7 @@ SYSTEM_COLUMNS = {
     "Created_Time": "created",
     "Modified_Time": "modified",
     "Full_Name": "name",
+    "$converted": "converted",
 }
 """Fields that are columns of the record table; all others are in its JSON body."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from farebox.crm import coql_parse, metadata
+from farebox.crm import coql_parse, custom_views, metadata
 from farebox.crm.call import Answer, Call
 from farebox.crm.conditions import (
     TEXTS,
@@ -30,6 +30,7 @@ from farebox.crm.conditions import (
 )
 from farebox.crm.coql_parse import Comparison, Item, Select, Wanted
 from farebox.crm.criteria import ID
+from farebox.crm.custom_views import View
 from farebox.crm.errors import ApiError, invalid_data, mandatory_not_found
 from farebox.crm.route import Scope, check_scope, route
 from farebox.crm.schema import ANY_MODULE, DataType, Field, Module, make_field
@@ -123,14 +124,14 @@ class _Binder:
     def __init__(self, call: Call, tree: Select) -> None:
         self.tree = tree
         self._call = call
-        self.module = self._module(tree.module)
+        self.module, self._view = self._module(tree.module)
         self._query = Query(self.module)
         self._selected: list[str] = []
         self._grouped = bool(tree.group) or any(each.aggregate for each in tree.items)
         self._shown = [self._show_item(each) for each in tree.items]
         self._id = None if self._grouped else self._select("r.id")
         self.values: list[SqlValue] = [call.organisation.zgid]
-        where = self._query.where(self._condition(tree.where), self.values)
+        where = self._query.where(All((self._shown_records(), self._condition(tree.where))), self.values)
         group = [self._query.expression(self.column(each)) for each in tree.group]
         self._check_grouping()
         order = [self._order(name, descending=descending) for name, descending in tree.order]
@@ -139,7 +140,7 @@ class _Binder:
         # the module is written into the SQL, as names of modules are identifiers; every value is bound
         self.sql = (
             f"SELECT {', '.join(self._selected)} FROM {self._query.source} "  # noqa: S608
-            f"WHERE r.zgid = ? AND r.module = '{self.module.api_name}' AND r.converted = 0 AND {where}"
+            f"WHERE r.zgid = ? AND r.module = '{self.module.api_name}' AND {where}"
             f"{' GROUP BY ' + ', '.join(group) if group else ''}"
             f"{' ORDER BY ' + ', '.join(order) if order else ''} LIMIT ? OFFSET ?"
         )
@@ -178,13 +179,20 @@ class _Binder:
         """The module's own fields among what is selected."""
         return [each.column.field for each in self._shown if not each.column.path and each.column.field is not ID]
 
-    def _module(self, name: str) -> Module:
-        name, _, view = name.partition("#")
+    def _module(self, name: str) -> tuple[Module, View | None]:
+        name, _, cvid = name.partition("#")
         module = self._call.organisation.module(name)
-        if module is None or module.is_subform or view:
+        view = None if module is None or not cvid else custom_views.find_view(self._call, module, cvid)
+        if module is None or module.is_subform or (cvid and view is None):
             raise invalid_query("invalid query formed", module=name, reason="the module or custom view does not exist")
         self._check_scope(module)
-        return module
+        return module, view
+
+    def _shown_records(self) -> Condition:
+        """The records of the view; without one all that are not converted."""
+        if self._view is None:
+            return Compare(custom_views.CONVERTED, Operator.EQUAL, (False,))
+        return custom_views.condition_of_view(self._call, self.module, self._view)
 
     def _check_scope(self, module: Module) -> None:
         scope = Scope(service=None, group="modules", thing=None, operations=("read",))

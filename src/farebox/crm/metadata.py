@@ -36,7 +36,7 @@ def get_module(call: Call, *, name: str) -> Answer:
 
 def list_fields(call: Call) -> Answer:
     """`GET /settings/fields?module=`: all fields of a module; `type=unused` has none (204)."""
-    module = _module_param(call)
+    module = module_param(call)
     if call.choice("type", ("all", "unused", "used"), default="all") == "unused":
         return Answer(status=204)
     return Answer(status=200, payload={"fields": [show_field(call, module, each) for each in module.fields]})
@@ -44,14 +44,15 @@ def list_fields(call: Call) -> Answer:
 
 def get_field(call: Call, *, field_id: int) -> Answer:
     """`GET /settings/fields/{id}?module=`."""
-    module = _module_param(call)
+    module = module_param(call)
     for each in module.fields:
         if call.organisation.field_id(module, each.api_name) == field_id:
             return Answer(status=200, payload={"fields": [show_field(call, module, each)]})
     raise invalid_path_id(2)
 
 
-def _module_param(call: Call) -> Module:
+def module_param(call: Call) -> Module:
+    """The module that the `module` parameter names; raises REQUIRED_PARAM_MISSING or INVALID_MODULE."""
     name = call.params.get("module")
     if not name:
         raise param_missing("module")

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from farebox.crm import page_tokens
+from farebox.crm import custom_views, page_tokens
 from farebox.crm.call import Answer, Call
+from farebox.crm.conditions import TEXTS, Column
+from farebox.crm.conditions import Query as Sql
+from farebox.crm.custom_views import View
 from farebox.crm.errors import ApiError, ambiguous_params, invalid_param, invalid_path_id, limit_exceeded, param_missing
 from farebox.crm.page_tokens import Position
 from farebox.crm.render import COLUMNS, show_records
@@ -22,12 +25,13 @@ WITHOUT_TOKEN_MAX = 2_000
 WITH_TOKEN_MAX = 100_000
 FIELDS_OPTIONAL = frozenset({("crm", "v2"), ("crm", "v2.1"), ("bigin", "v1")})
 """Older versions in which a list without `fields` shows everything [?]."""
+COLUMNS_OF_R = ", ".join(f"r.{each}" for each in COLUMNS.split(", "))
 SORT_COLUMNS = {"id": "id", "Created_Time": "created", "Modified_Time": "modified"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Within:
-    """What narrows a list to some of a module's records: a condition in SQL, its values, a name to bind tokens to."""
+    """What narrows a list to some records: a condition on `r` in SQL, its values, a name to bind tokens to."""
 
     name: str
     condition: str
@@ -48,6 +52,12 @@ class Query:
     converted: str
     modified_since: int | None
     within: Within | None
+    view: View | None = None
+
+    @property
+    def by_key(self) -> bool:
+        """Whether a page begins after a record; of other orders it begins after so many records."""
+        return self.sort_by in SORT_COLUMNS
 
 
 def get_one(call: Call, module: Module, *, record_id: int) -> Answer:
@@ -86,13 +96,13 @@ def _parse(call: Call, module: Module, within: Within | None) -> Query:
         raise param_missing("fields")
     most = call.at_most(PER_PAGE_MAX)
     per_page = call.integer("per_page", default=most, minimum=1, maximum=most)
+    view = _view(call, module)
     sort_by = call.choice("sort_by", tuple(SORT_COLUMNS), default="id")
     descending = call.choice("sort_order", ("asc", "desc"), default="desc") == "desc"
-    converted = call.choice("converted", ("true", "false", "both"), default="false")
-    if "cvid" in call.params:
-        if "sort_by" in call.params:
-            raise ambiguous_params("cvid", "sort_by")
-        raise invalid_param("cvid")  # there are no custom views
+    if view is not None and view.sort_by in module.by_name:
+        sort_by, descending = view.sort_by, view.descending
+    default = "true" if view is not None and view.of_converted else "false"
+    converted = call.choice("converted", ("true", "false", "both"), default=default)
     position, by_token = _position(call, _bound_to(module, within), per_page)
     return Query(
         fields=fields,
@@ -105,11 +115,25 @@ def _parse(call: Call, module: Module, within: Within | None) -> Query:
         converted=converted,
         modified_since=call.instant_header("if-modified-since"),
         within=within,
+        view=view,
     )
 
 
 def _bound_to(module: Module, within: Within | None) -> str:
     return module.api_name if within is None else f"{module.api_name} {within.name}"
+
+
+def _view(call: Call, module: Module) -> View | None:
+    """The view that `cvid` names; raises INVALID_DATA without such a view, AMBIGUITY_DURING_PROCESSING with sort_by."""
+    cvid = call.params.get("cvid")
+    if cvid is None:
+        return None
+    if "sort_by" in call.params:
+        raise ambiguous_params("cvid", "sort_by")
+    view = custom_views.find_view(call, module, cvid)
+    if view is None:
+        raise invalid_param("cvid")
+    return view
 
 
 def read_fields(call: Call) -> tuple[str, ...] | None:
@@ -153,37 +177,49 @@ def _position(call: Call, bound_to: str, per_page: int) -> tuple[Position, bool]
     return Position(page=page, after=None), False
 
 
-def _where(call: Call, module: Module, query: Query) -> tuple[list[str], list[Any]]:
-    conditions = ["zgid = ?", "module = ?"]
+def _where(call: Call, module: Module, query: Query) -> tuple[str, list[str], list[Any]]:
+    """What stands after FROM, the conditions and the values in them."""
+    sql = Sql(module)
+    conditions = ["r.zgid = ?", "r.module = ?"]
     values: list[Any] = [call.organisation.zgid, module.api_name]
+    if query.view is not None:
+        conditions.append(sql.where(custom_views.condition_of_view(call, module, query.view), values))
     if query.ids is not None:
-        conditions.append(f"id IN ({', '.join('?' * len(query.ids))})")
+        conditions.append(f"r.id IN ({', '.join('?' * len(query.ids))})")
         values.extend(query.ids)
     if query.converted != "both":
-        conditions.append(f"converted = {int(query.converted == 'true')}")
+        conditions.append(f"r.converted = {int(query.converted == 'true')}")
     if query.modified_since is not None:
-        conditions.append("modified > ?")
+        conditions.append("r.modified > ?")
         values.append(query.modified_since)
     if query.within is not None:
         conditions.append(query.within.condition)
         values.extend(query.within.values)
-    return conditions, values
+    return sql.source, conditions, values
+
+
+def _order(module: Module, query: Query) -> str:
+    """What the records are sorted by, as SQL."""
+    if query.by_key:
+        return f"r.{SORT_COLUMNS[query.sort_by]}"
+    field = module.by_name[query.sort_by]
+    return f"{Sql(module).expression(Column(field))}{' COLLATE NOCASE' if field.data_type in TEXTS else ''}"
 
 
 def _select(db: sqlite3.Connection, call: Call, module: Module, query: Query) -> list[sqlite3.Row]:
     """The page's rows and one more, if there is one."""
-    conditions, values = _where(call, module, query)
-    column = SORT_COLUMNS[query.sort_by]
+    source, conditions, values = _where(call, module, query)
+    order = _order(module, query)
     direction, beyond = ("DESC", "<") if query.descending else ("ASC", ">")
     skip = 0
     if query.position.after is not None:
-        conditions.append(f"({column}, id) {beyond} (?, ?)")
+        conditions.append(f"({order}, r.id) {beyond} (?, ?)")
         values.extend(query.position.after)
     else:
         skip = (query.position.page - 1) * query.per_page
     sql = (
-        f"SELECT {COLUMNS} FROM record WHERE {' AND '.join(conditions)} "  # noqa: S608 (constants only)
-        f"ORDER BY {column} {direction}, id {direction} LIMIT ? OFFSET ?"
+        f"SELECT {COLUMNS_OF_R} FROM {source} WHERE {' AND '.join(conditions)} "  # noqa: S608 (values are bound)
+        f"ORDER BY {order} {direction}, r.id {direction} LIMIT ? OFFSET ?"
     )
     return db.execute(sql, (*values, query.per_page + 1, skip)).fetchall()
 
@@ -191,15 +227,14 @@ def _select(db: sqlite3.Connection, call: Call, module: Module, query: Query) ->
 def _info(
     db: sqlite3.Connection, call: Call, module: Module, query: Query, rows: Sequence[sqlite3.Row], *, more: bool
 ) -> dict[str, Any]:
-    column = SORT_COLUMNS[query.sort_by]
     page = query.position.page
     following = previous = None
     bound_to = _bound_to(module, query.within)
     if more:
-        last = (rows[-1][column], rows[-1]["id"])
+        last = (rows[-1][SORT_COLUMNS[query.sort_by]], rows[-1]["id"]) if query.by_key else None
         following = page_tokens.issue(call, module=bound_to, position=Position(page=page + 1, after=last))
-    if page > 1 and query.position.after is not None:
-        before = _start_of_previous(db, call, module, query)
+    if page > 1 and (query.position.after is not None or (query.by_token and not query.by_key)):
+        before = _start_of_previous(db, call, module, query) if query.by_key else None
         previous = page_tokens.issue(call, module=bound_to, position=Position(page=page - 1, after=before))
     has_token = following is not None or previous is not None
     return {
@@ -220,12 +255,12 @@ def _info(
 def _start_of_previous(db: sqlite3.Connection, call: Call, module: Module, query: Query) -> tuple[int, int] | None:
     """What the previous page starts after: the record a page's length before this page's start."""
     assert query.position.after is not None, "only pages reached by a token have a token back"
-    conditions, values = _where(call, module, query)
-    column = SORT_COLUMNS[query.sort_by]
+    source, conditions, values = _where(call, module, query)
+    column = f"r.{SORT_COLUMNS[query.sort_by]}"
     backwards, before = ("ASC", ">=") if query.descending else ("DESC", "<=")
     row = db.execute(
-        f"SELECT {column}, id FROM record WHERE {' AND '.join(conditions)} AND ({column}, id) {before} (?, ?) "  # noqa: S608
-        f"ORDER BY {column} {backwards}, id {backwards} LIMIT 1 OFFSET ?",
+        f"SELECT {column}, r.id FROM {source} WHERE {' AND '.join(conditions)} AND ({column}, r.id) {before} (?, ?) "  # noqa: S608
+        f"ORDER BY {column} {backwards}, r.id {backwards} LIMIT 1 OFFSET ?",
         (*values, *query.position.after, query.per_page),
     ).fetchone()
     return None if row is None else (int(row[0]), int(row[1]))

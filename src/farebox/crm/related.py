@@ -52,16 +52,16 @@ class Place:
         link, field = self.list.link, self.list.field
         if link is None:
             assert field is not None, "a list comes of a look-up or a link"
-            condition = "id IN (SELECT record_id FROM record_lookup WHERE target_id = ? AND path IN (?, ?))"
+            condition = "r.id IN (SELECT record_id FROM record_lookup WHERE target_id = ? AND path IN (?, ?))"
             return Within(name=name, condition=condition, values=(self.record_id, *paths_of(field.api_name)))
         here, there = ("left_id", "right_id") if self.list.from_left else ("right_id", "left_id")
-        condition = f"id IN (SELECT {there} FROM record_link WHERE kind = ? AND {here} = ?)"  # noqa: S608 (constants)
+        condition = f"r.id IN (SELECT {there} FROM record_link WHERE kind = ? AND {here} = ?)"  # noqa: S608 (constants)
         return Within(name=name, condition=condition, values=(link.kind, self.record_id))
 
     def has(self, db: sqlite3.Connection, related_id: int) -> bool:
         """Whether the record is in the list."""
         within = self.within
-        sql = f"SELECT 1 FROM record WHERE id = ? AND module = ? AND {within.condition}"  # noqa: S608 (constants)
+        sql = f"SELECT 1 FROM record r WHERE r.id = ? AND r.module = ? AND {within.condition}"  # noqa: S608 (constants)
         return db.execute(sql, (related_id, self.module.api_name, *within.values)).fetchone() is not None
 
     def ends(self, related_id: int) -> tuple[int, int]:

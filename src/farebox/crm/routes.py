@@ -19,6 +19,7 @@ from farebox.crm import (
     related,
     search,
     uploads,
+    view_settings,
     writing,
 )
 from farebox.crm.errors import invalid_method, invalid_url_pattern
@@ -33,6 +34,7 @@ NEWEST = {"crm": "v8", "bigin": "v2"}
 ROUTES: tuple[Route, ...] = (
     *people.ROUTES,
     *metadata.ROUTES,
+    *view_settings.ROUTES,
     *uploads.ROUTES,
     *bulk_read.ROUTES,
     *bulk_write.ROUTES,

@@ -6,7 +6,7 @@ criteria, email, phone, word. What was written is found at once; the original's 
 
 import re
 
-from farebox.crm import criteria
+from farebox.crm import criteria, custom_views
 from farebox.crm.call import Answer, Call
 from farebox.crm.conditions import All, AnyOf, Column, Compare, Condition, Operator, Query, SqlValue
 from farebox.crm.errors import ApiError, ambiguous_params, invalid_param
@@ -52,7 +52,7 @@ def search(call: Call, module: Module) -> Answer:
 
 
 def count(call: Call, module: Module) -> Answer:
-    """`GET /{module}/actions/count`: how many records there are, or how many a search finds."""
+    """`GET /{module}/actions/count`: how many records there are, in a view (`cvid`), or found by a search."""
     given = [each for each in WAYS if each in call.params]
     if "cvid" in call.params and given:
         raise ambiguous_params("cvid", given[0])
@@ -67,7 +67,14 @@ def _found(call: Call, module: Module, *, needs_a_way: bool = True) -> tuple[Que
     query = Query(module)
     values: list[SqlValue] = [call.organisation.zgid, module.api_name]
     where = ["r.zgid = ?", "r.module = ?"]
-    converted = call.choice("converted", ("true", "false", "both"), default="false")
+    default = "false"
+    if "cvid" in call.params and not needs_a_way:
+        view = custom_views.find_view(call, module, call.params["cvid"])
+        if view is None:
+            raise invalid_param("cvid")
+        default = "true" if view.of_converted else default
+        where.append(query.where(custom_views.condition_of_view(call, module, view), values))
+    converted = call.choice("converted", ("true", "false", "both"), default=default)
     if converted != "both":
         where.append(f"r.converted = {int(converted == 'true')}")
     call.choice("approved", ("true", "false", "both"), default="true")  # every record is approved
