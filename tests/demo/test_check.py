@@ -12,8 +12,10 @@ import pytest
 
 from farebox.demo.cast import Organisation, cast
 from farebox.demo.plain import step_of
+from farebox.demo.programs import Done
 from farebox.demo.seen import CHARGED_HEADER, SOME_SECONDS, Seen, Step, Upserted, words
-from farebox.demo.verdict import Charges, Page, Verdict, judge, priced_by_card, table, total
+from farebox.demo.strategies import NAIVE, PERSON, THRIFTY, spent
+from farebox.demo.verdict import Charges, Page, Program, Verdict, judge, priced_by_card, table, total
 
 BAKERY = "Corner Bakery"
 SINGLE = ("POST", "insert_records", 1_000)
@@ -135,3 +137,42 @@ def test_the_answers_of_an_upsert_are_read_record_by_record() -> None:
 def test_one_answer_that_names_no_charge_leaves_the_step_without_a_sum() -> None:
     named = httpx.Response(204, headers={CHARGED_HEADER: "1"})
     assert step_of("read", [named, httpx.Response(204)], must_see=[], must_cost=2).charged is None
+
+
+@pytest.mark.parametrize(
+    ("witness", "difference"),
+    [
+        ("entries", "Lead sync, naive: the entries of its app say 639, its answers named 640"),
+        ("page", "Lead sync, naive: the page says of its user 639, its answers named 640"),
+    ],
+)
+def test_a_program_whose_spending_shows_elsewhere_is_named(bakery: Organisation, witness: str, difference: str) -> None:
+    sums = {"answers": 640_000, "entries": 640_000, "page": 640_000} | {witness: 639_000}
+    agreed = Page(quota=22_000, used=22_000, users=22_000)
+    verdict = judge(
+        BAKERY,
+        priced=_priced(bakery),
+        charges=_priced(bakery),
+        page=agreed,
+        steps=[],
+        programs=[Program(name=NAIVE, **sums)],
+    )
+    assert verdict.differences == (difference,)
+
+
+def test_the_sums_of_the_same_job_are_of_both_programs_and_of_nobody_else() -> None:
+    organisation = cast()[0]
+
+    def done(position: int, name: str, credits_charged: int | None) -> Done:
+        step = Step(name, seen=(), must_see=(), charged=credits_charged, must_cost=0)
+        return Done(organisation.name, organisation.people[position].name, step)
+
+    naive, thrifty = PERSON[NAIVE], PERSON[THRIFTY]
+    steps = [done(naive, "searches", 600_000), done(naive, "polls", 40_000), done(thrifty, "upserts", 23_000)]
+    steps += [done(naive, "history, inserts", 1_000_000), done(thrifty, "history, bulk", 502_000)]
+    others = [done(0, "searches", 77_000), done(1, "by hand", 4_000)]
+    assert [str(each) for each in spent(steps + others, organisation)] == [
+        "the same 200 leads: 640 credits, 23 credits (27.8 times as many)",
+        "the same 10,000 records of history: 1,000 credits, 502 credits (2.0 times as many)",
+    ]
+    assert spent([*steps, done(thrifty, "upserts", None)], organisation) == []

@@ -107,6 +107,15 @@ def test_every_step_of_every_organisation_is_printed_with_what_it_saw(ran: Ran) 
     assert re.search(r"429 APIException TOO_MANY_REQUESTS, Retry-After \d+\n", ran.output), ran.output
 
 
+def test_what_the_same_job_cost_a_naive_and_a_thrifty_program_is_printed(ran: Ran) -> None:
+    for line in (
+        "One job done twice at Zylker, by Amelia Burrows's Lead sync, naive and by Daniel Okafor's Lead sync, thrifty:",
+        "the same 200 leads: 640 credits, 23 credits (27.8 times as many)",
+        "the same 10,000 records of history: 1,000 credits, 502 credits (2.0 times as many)",
+    ):
+        assert line in ran.output, ran.output
+
+
 def test_the_printed_call_works_as_it_stands(ran: Ran) -> None:
     printed = re.search(r"^ +curl (.*?\\\n.*?)$", ran.output, re.MULTILINE)
     assert printed is not None, ran.output

@@ -41,8 +41,8 @@ def demo(
 
 
 def _run(folder: Path, *, free_ports: bool) -> None:
-    from farebox.demo import processes, run
-    from farebox.demo.report import STEP_HEAD, step_line
+    from farebox.demo import processes, run, strategies
+    from farebox.demo.report import STEP_HEAD, spent_lines, step_line
 
     ports = dict(zip(run.PORTS, processes.free_ports(len(run.PORTS)), strict=True)) if free_ports else run.PORTS
     processes.check_ports(ports)
@@ -52,10 +52,11 @@ def _run(folder: Path, *, free_ports: bool) -> None:
     print("Driving them with real programs, the official Python SDK among them ...\n", file=sys.stderr, flush=True)
     print(STEP_HEAD)
     try:
-        run.drive(under_way, report=lambda step: print(step_line(step), flush=True))
+        done = run.drive(under_way, report=lambda step: print(step_line(step), flush=True))
     except BaseException:
         processes.stop(under_way.pids)
         raise
+    print(f"\n{spent_lines(under_way.organisations[0], strategies.spent(done, under_way.organisations[0]))}")
     _say_where(under_way.folder / run.DEMO_FILE, folder)
 
 

@@ -27,10 +27,11 @@ DASHBOARD: Final = "/setup/storage/api-dashboard"
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the page shows, in millicredits: used by the organisation, and the sum of its users."""
+    """What the page shows, in millicredits: used by the organisation, the sum of its users, each by e-mail."""
 
     used: int
     users: int
+    by_user: dict[str, int]
 
 
 def require() -> None:
@@ -88,7 +89,11 @@ def dashboard_figures(console_url: str, *, login: str, password: str, until_sum:
 def _figures(page: Any) -> Figures:  # noqa: ANN401 - Playwright is optional, and so are its types
     used = page.locator("table.figures tr", has_text="Used").first.locator("td").first.text_content()
     users = page.locator("table.users tfoot tr").first.locator("td").nth(1).text_content()
-    return Figures(used=millicredits_of(used or ""), users=millicredits_of(users or ""))
+    by_user = {
+        row.locator("small.email").text_content(): millicredits_of(row.locator("td").nth(1).text_content())
+        for row in page.locator("table.users tbody tr", has=page.locator("small.email")).all()
+    }
+    return Figures(used=millicredits_of(used or ""), users=millicredits_of(users or ""), by_user=by_user)
 
 
 def _plain(millicredits: int) -> str:

@@ -112,6 +112,21 @@ def _token() -> str:
     return f"1000.{secrets.token_hex(16)}.{secrets.token_hex(16)}"
 
 
+def add_program(directory: Directory, organisation: Organisation, *, name: str, user: str) -> str:
+    """Another app of an organisation, which calls with a Farebox key of one of its users; the key."""
+    directory.add_app(organisation.org, app_id(name), name=name)
+    return directory.add_key(organisation.org, user=user, app=app_id(name), label=name).key
+
+
+def app_id(name: str) -> str:
+    """The id that the directory gives an app of that name.
+
+    >>> app_id("Lead sync, naive")
+    'lead-sync-naive'
+    """
+    return name.lower().replace(",", "").replace(" ", "-")
+
+
 def enter(directory: Directory, organisation: Organisation, user_ids: Mapping[str, str]) -> str:
     """Tell Farebox about an organisation, its people (by e-mail: their ids in the CRM) and its app; its Farebox key."""
     directory.add_org(organisation.org, name=organisation.name)

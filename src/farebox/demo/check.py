@@ -11,11 +11,12 @@ from pathlib import Path
 import httpx
 
 from farebox.console.secret import read_local_access
-from farebox.demo import browser, processes, run
-from farebox.demo.cast import Organisation
+from farebox.demo import browser, processes, run, strategies
+from farebox.demo.browser import Figures
+from farebox.demo.cast import Organisation, app_id
 from farebox.demo.programs import Done
-from farebox.demo.report import STEP_HEAD, step_line
-from farebox.demo.verdict import Charges, Page, Verdict, charged_by, judge, priced_by_card, table, total
+from farebox.demo.report import STEP_HEAD, spent_lines, step_line
+from farebox.demo.verdict import Charges, Page, Program, Verdict, charged_by, judge, priced_by_card, table, total
 from farebox.journal import reader
 from farebox.journal.records import Entry
 
@@ -33,6 +34,7 @@ def checked_demo() -> bool:
         try:
             print(STEP_HEAD)
             done = run.drive(demo, report=lambda step: print(step_line(step), flush=True))
+            print(f"\n{spent_lines(demo.organisations[0], strategies.spent(done, demo.organisations[0]))}")
             verdicts = compare(demo, done)
         finally:
             stubborn = processes.stop(demo.pids)
@@ -46,20 +48,35 @@ def checked_demo() -> bool:
 
 def compare(demo: run.Demo, done: Sequence[Done]) -> list[Verdict]:
     """The witnesses' figures of every organisation, once nothing is in flight any more."""
-    pages = {
-        organisation.org: _settled_page(demo, organisation, charged_by(entries_of(demo.folder, organisation.org)))
-        for organisation in demo.organisations
-    }
     log = demo.request_log.read_bytes()[demo.calls_before :].decode()
+    return [_compared(demo, organisation, log, done) for organisation in demo.organisations]
+
+
+def _compared(demo: run.Demo, organisation: Organisation, log: str, done: Sequence[Done]) -> Verdict:
+    quota, figures = _settled_page(demo, organisation, charged_by(entries_of(demo.folder, organisation.org)))
+    entries = entries_of(demo.folder, organisation.org)
+    return judge(
+        organisation.name,
+        priced=priced_by_card(organisation, log),
+        charges=charged_by(entries),
+        page=Page(quota=quota, used=figures.used, users=figures.users),
+        steps=[each.step for each in done if each.organisation == organisation.name],
+        programs=_programs(organisation, entries, figures, done) if organisation is demo.organisations[0] else (),
+    )
+
+
+def _programs(
+    organisation: Organisation, entries: Sequence[Entry], figures: Figures, done: Sequence[Done]
+) -> list[Program]:
+    """The two that do the same job."""
     return [
-        judge(
-            organisation.name,
-            priced=priced_by_card(organisation, log),
-            charges=charged_by(entries_of(demo.folder, organisation.org)),
-            page=pages[organisation.org],
-            steps=[each.step for each in done if each.organisation == organisation.name],
+        Program(
+            name=name,
+            answers=sum(step.charged or 0 for step in strategies.of_program(name, done, organisation)),
+            entries=sum(entry.credits for entry in entries if entry.app == app_id(name)),
+            page=figures.by_user.get(organisation.people[position].email, 0),
         )
-        for organisation in demo.organisations
+        for name, position in strategies.PERSON.items()
     ]
 
 
@@ -74,7 +91,7 @@ def entries_of(folder: Path, org: str) -> list[Entry]:
     ]
 
 
-def _settled_page(demo: run.Demo, organisation: Organisation, charges: Charges) -> Page:
+def _settled_page(demo: run.Demo, organisation: Organisation, charges: Charges) -> tuple[int, Figures]:
     """Quota and page once they show the entries' sum; as they are when they have not come to it in time."""
     access = read_local_access(demo.folder)
     assert access is not None, "the console wrote its local access when it started"
@@ -90,4 +107,4 @@ def _settled_page(demo: run.Demo, organisation: Organisation, charges: Charges) 
     figures = browser.dashboard_figures(
         demo.console_url, login=organisation.login, password=organisation.password, until_sum=total(charges)
     )
-    return Page(quota=allowance["used"], used=figures.used, users=figures.users)
+    return allowance["used"], figures

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 
 from farebox.console.auth import OPERATOR, Logins
-from farebox.demo import processes
-from farebox.demo.cast import Organisation, cast, enter
+from farebox.demo import processes, strategies
+from farebox.demo.cast import Organisation, add_program, cast, enter
 from farebox.demo.private import write_private
 from farebox.demo.programs import PROGRAMS, Done, access_token
 from farebox.errors import DataDirectoryError
@@ -37,6 +37,8 @@ class Demo:
     organisations: tuple[Organisation, ...] = field(default_factory=cast)
     pids: dict[str, int] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
+    program_keys: dict[str, str] = field(default_factory=dict)
+    """Of the two programs that do the same job, by the name of the app."""
     calls_before: int = 0
     """Bytes of the request log written before the gateway was there: the demo's own questions to the CRM API."""
 
@@ -134,12 +136,15 @@ def start(demo: Demo, say: Callable[[str], None]) -> None:
 
 
 def drive(demo: Demo, report: Callable[[Done], None]) -> list[Done]:
-    """Run every organisation's programs; `report` is told each step as it ends."""
+    """Run every organisation's programs, then one job twice at the first; `report` is told each step as it ends."""
     done = []
     for organisation in demo.organisations:
         for step in PROGRAMS[organisation.name](demo.gateway_url, organisation, demo.own / "programs"):
             report(step)
             done.append(step)
+    for step in strategies.both(demo.gateway_url, demo.organisations[0], demo.program_keys):
+        report(step)
+        done.append(step)
     return done
 
 
@@ -158,7 +163,7 @@ def _write_configuration(demo: Demo) -> str:
         'identity = "introspection"\n\n[upstream.introspection]\n'
         f'url = "{demo.crm_url}/oauth/v2/introspect"\nclient_id = "{GATEWAY_CLIENT}"\nclient_secret = "{secret}"\n'
         'org_claim = "org"\nuser_claim = "user_id"\napp_claim = "client_id"\n'
-        for name, card, paths in (("crm", "zoho-crm", ["/crm/", "/oauth/"]), ("bigin", "bigin", ["/bigin/"]))
+        for name, card, paths in (("crm", "zoho-crm", ["/crm/", "/v8/", "/oauth/"]), ("bigin", "bigin", ["/bigin/"]))
     )
     write_private(
         demo.folder / "farebox.toml",
@@ -183,7 +188,7 @@ def _start_crm(demo: Demo, gateway_secret: str) -> None:
         [
             *("crm", "--port", str(demo.ports["CRM API"]), "--data", str(demo.own / "crm")),
             *("--public-url", demo.gateway_url, "--organisations", str(seed_file)),
-            *("--request-log", str(demo.request_log)),
+            *("--request-log", str(demo.request_log), "--local-callbacks"),
         ],
         f"{demo.crm_url}/crm/v8/org",
         status=httpx.codes.UNAUTHORIZED,
@@ -195,7 +200,12 @@ def _provision(demo: Demo) -> None:
     logins = Logins(demo.folder / "console.db")
     try:
         for organisation in demo.organisations:
-            demo.keys[organisation.org] = enter(directory, organisation, _user_ids(demo, organisation))
+            user_ids = _user_ids(demo, organisation)
+            demo.keys[organisation.org] = enter(directory, organisation, user_ids)
+            if organisation is demo.organisations[0]:
+                for name, position in strategies.PERSON.items():
+                    user = user_ids[organisation.people[position].email]
+                    demo.program_keys[name] = add_program(directory, organisation, name=name, user=user)
             logins.make_login(organisation.login, org=organisation.org, password=organisation.password)
         logins.make_login(OPERATOR_LOGIN, org=OPERATOR)
     finally:

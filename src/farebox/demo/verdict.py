@@ -32,6 +32,16 @@ class Page:
     users: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """A program with an app and a user of its own: its sum by its answers, the journal and the page; millicredits."""
+
+    name: str
+    answers: int
+    entries: int
+    page: int
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """One organisation's figures by each witness; millicredits."""
@@ -86,7 +96,15 @@ def total(charges: Charges) -> int:
     return sum(cost * count for (_, _, cost), count in charges.items())
 
 
-def judge(organisation: str, *, priced: Charges, charges: Charges, page: Page, steps: Iterable[Step]) -> Verdict:
+def judge(
+    organisation: str,
+    *,
+    priced: Charges,
+    charges: Charges,
+    page: Page,
+    steps: Iterable[Step],
+    programs: Iterable[Program] = (),
+) -> Verdict:
     """Compare the witnesses; each difference in a sentence that names it."""
     return Verdict(
         organisation=organisation,
@@ -98,6 +116,7 @@ def judge(organisation: str, *, priced: Charges, charges: Charges, page: Page, s
         differences=(
             *_calls_apart(priced, charges),
             *_sums_apart(page, total(charges)),
+            *(difference for program in programs for difference in _program_apart(program)),
             *(difference for step in steps for difference in step.differences()),
         ),
     )
@@ -119,6 +138,12 @@ def _sums_apart(page: Page, charged: int) -> Iterator[str]:
     ):
         if amount != charged:
             yield f"{name} says {text_of(amount)}, the entries sum up to {text_of(charged)}"
+
+
+def _program_apart(program: Program) -> Iterator[str]:
+    for name, amount in (("the entries of its app say", program.entries), ("the page says of its user", program.page)):
+        if amount != program.answers:
+            yield f"{program.name}: {name} {text_of(amount)}, its answers named {text_of(program.answers)}"
 
 
 def table(verdicts: Iterable[Verdict]) -> str:
