@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from farebox.crm import tag_store
 from farebox.crm.call import Call
 from farebox.crm.schema import ANY_MODULE, DataType, Field, Module
 
@@ -73,6 +74,7 @@ class _Names:
         for body in bodies:
             ids.update(self._ids_in(lookups, body))
         self._records = _records(db, ids)
+        self._tags = tag_store.shown(db, {tag for row in rows for tag in _tags_of(row)})
 
     def show(self, row: sqlite3.Row, body: Shown, wanted: Sequence[Field], extra: Shown, *, whole: bool) -> Shown:
         """One record."""
@@ -82,7 +84,7 @@ class _Names:
             "Modified_By": self._user(row["modified_by"]),
             "Created_Time": self._zone(row["created"]),
             "Modified_Time": self._zone(row["modified"]),
-            "Tag": [],
+            "Tag": [self._tags[tag] for tag in _tags_of(row) if tag in self._tags],
             "Full_Name": row["name"],
         }
         shown: Shown = {"id": str(row["id"])}
@@ -131,6 +133,11 @@ class _Names:
                 ]
                 for row in value:
                     yield from self._ids_in(inner, row)
+
+
+def _tags_of(row: sqlite3.Row) -> list[int]:
+    tags: list[int] = [] if row["tags"] == "[]" else json.loads(row["tags"])
+    return tags
 
 
 def _users(db: sqlite3.Connection, ids: Iterable[int]) -> dict[int, Shown]:

@@ -172,7 +172,7 @@ SYSTEM_FIELDS = (
     make_field("Modified_Time", DataType.DATETIME, read_only=True),
     make_field("Tag", DataType.TEXT, read_only=True),
 )
-"""What every module has and the store keeps in columns of its own (Tag is always empty)."""
+"""What every module has and the store keeps in columns of its own."""
 
 SYSTEM_NAMES = frozenset(each.api_name for each in SYSTEM_FIELDS)
 

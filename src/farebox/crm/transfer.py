@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ def import_store(source: Path, data: Path) -> Transferred:
             shutil.rmtree(data / FILES_NAME, ignore_errors=True)
             (Path(own) / FILES_NAME).replace(data / FILES_NAME)
             (Path(own) / FILE_NAME).replace(target)
-    except (OSError, zipfile.BadZipFile, EOFError, msgspec.DecodeError, sqlite3.Error, ValueError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, msgspec.DecodeError, sqlite3.Error, ValueError) as error:
         raise StoreError(
             f"{source} cannot be imported, and nothing was changed: {error}. "
             "Take a file that `farebox crm export` made, whole and of this or an older version."
