@@ -1,7 +1,8 @@
 """Every family of the API that Zoho's Python SDK offers, before each call its cost; long because read in one go.
 
-Usage: every_family.py BASE_URL CLIENT_ID CLIENT_SECRET REFRESH_TOKEN DIRECTORY. Prints, as one line of JSON, the calls
-that were made: operation, module and credits, as Zoho's page of API limits prices them.
+Usage: every_family.py BASE_URL CLIENT_ID CLIENT_SECRET REFRESH_TOKEN DIRECTORY, with leads.zip in that directory.
+Prints, as one line of JSON, the calls that were made: operation, module and credits, as Zoho's page of API limits
+prices them.
 """
 
 from __future__ import annotations
@@ -322,9 +323,6 @@ def bulk_reading(url: str, came: Queue[Any]) -> None:
 
 def bulk_writing(zgid: str, directory: Path) -> None:
     jobs = BulkWriteOperations()
-    rows = ["Last_Name,Email", *(f"Bulk {n},bulk{n}@acme.example" for n in range(40)), ",nobody@acme.example"]
-    with zipfile.ZipFile(directory / "leads.zip", "w") as archive:
-        archive.writestr("leads.csv", "\n".join(rows))
     headers = HeaderMap()
     headers.add(UploadFileHeader.feature, "bulk-write")
     headers.add(UploadFileHeader.x_crm_org, zgid)

@@ -10,13 +10,16 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+import httpx
 import pytest
+from tests.zoho.node import node_and_npm, node_sdk
 
 from farebox.journal import reader
 from farebox.testing.books import read_books
@@ -29,6 +32,7 @@ ORGS = {
     name: str(70_000 + number)
     for number, name in enumerate(("python", "python direct", "node", "node direct", "plain"))
 }
+LEADS = ["Last_Name,Email", *(f"Bulk {n},bulk{n}@acme.example" for n in range(40)), ",nobody@acme.example"]
 Priced = list[tuple[str, str, float]]
 """Operation, module and credits of each call, in order."""
 
@@ -114,16 +118,60 @@ def run(program: list[str], base: str, org: str, folder: Path) -> Priced:
     return [(operation, module, amount) for operation, module, amount in json.loads(done.stdout.splitlines()[-1])]
 
 
+def composite(count: int, *, rollback: bool) -> dict[str, object]:
+    """So many inserts in one request; the last lacks what a lead needs when there are two."""
+    leads = [{"Last_Name": "Composite", "Company": "Acme"}, {"Company": "Acme"}][:count]
+    return {
+        "rollback_on_fail": rollback,
+        "__composite_requests": [
+            {"sub_request_id": str(n), "method": "POST", "uri": "/crm/v8/Leads", "body": {"data": [lead]}}
+            for n, lead in enumerate(leads, start=1)
+        ],
+    }
+
+
+def test_what_the_sdks_do_not_offer_is_charged_its_price_by_plain_http(world: World) -> None:
+    token = httpx.post(
+        f"{world.farebox.gateway_url}/oauth/v2/token",
+        data={"grant_type": "refresh_token", "client_id": f"1000.{ORGS['plain']}", "client_secret": "secret"}
+        | {"refresh_token": f"1000.r{ORGS['plain']}"},
+    ).json()
+    assert token["api_domain"] == world.farebox.gateway_url
+    headers = {"Authorization": f"Zoho-oauthtoken {token['access_token']}"}
+    with httpx.Client(base_url=f"{world.farebox.gateway_url}/crm/v8", headers=headers) as plain:
+        # without rollback a composite costs 1 however it ends; with it 2 when all succeed, 1 when all is undone
+        statuses = [
+            plain.post("/__composite_requests", json=composite(count, rollback=rollback)).status_code
+            for count, rollback in ((1, False), (1, True), (2, True))
+        ]
+        assert statuses == [200, 200, 400]
+        assert plain.get("/Leads", params={"fields": "Last_Name"}).json()["info"]["count"] == 2
+    expected = [("composite", "", 1), ("composite", "", 2), ("composite", "", 1), ("get_records", "Leads", 1)]
+    assert world.charged("plain") == expected
+
+
 def python_program(_: Path) -> list[str]:
     return [sys.executable, str(HERE / "every_family.py")]
 
 
-@pytest.mark.parametrize(("sdk", "program"), [("python", python_program)])
+def node_program(folder: Path) -> list[str]:
+    program = folder / "every_family.js"
+    program.write_bytes((HERE / "every_family.js").read_bytes())
+    (folder / "package.json").write_text('{"type": "module"}', encoding="utf-8")
+    (folder / "node_modules").symlink_to(node_sdk() / "node_modules")
+    return [node_and_npm()[0], str(program)]
+
+
+@pytest.mark.parametrize(
+    ("sdk", "program"), [("python", python_program), ("node", node_program)], ids=["python", "node"]
+)
 def test_an_official_sdk_makes_the_same_calls_directly_and_through_the_gateway_each_charged_its_price(
     world: World, tmp_path: Path, sdk: str, program: Callable[[Path], list[str]]
 ) -> None:
     for name in ("direct", "through"):
         (tmp_path / name).mkdir()
+        with zipfile.ZipFile(tmp_path / name / "leads.zip", "w") as archive:
+            archive.writestr("leads.csv", "\n".join(LEADS))
     run(program(tmp_path / "direct"), world.crm_url, f"{sdk} direct", tmp_path / "direct")
     expected = run(program(tmp_path / "through"), world.farebox.gateway_url, sdk, tmp_path / "through")
     assert world.charged(sdk) == expected

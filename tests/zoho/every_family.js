@@ -1,0 +1,345 @@
+// Every family of the API that Zoho's Node SDK offers, used once; before each call stands what it costs.
+//
+// Usage: node every_family.js BASE_URL CLIENT_ID CLIENT_SECRET REFRESH_TOKEN DIRECTORY, with leads.zip in that directory.
+// Prints, as one line of JSON, the calls that were made: operation, module and credits, as Zoho's page of API limits
+// prices them.
+
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { inspect } from "node:util";
+import { inflateRawSync } from "node:zlib";
+import * as zoho from "@zohocrm/nodejs-sdk-8.0";
+
+const WAIT_MS = 30_000;
+const [base, clientId, secret, refreshToken, directory] = process.argv.slice(2);
+const calls = [];
+
+/** The next call is this one. */
+const costs = (operation, module, credits) => calls.push([operation, module, credits]);
+
+/** Before its first call on a module the SDK fetches the fields of it, and of what its look-ups lead to. */
+const learns = (...modules) => modules.forEach((module) => costs("get_fields", module, 1));
+
+const NONE = () => new zoho.ParameterMap();
+const PLAIN = () => new zoho.HeaderMap();
+
+/** Parameters and their values. */
+async function params(...values) {
+  const made = new zoho.ParameterMap();
+  for (const [parameter, value] of values) await made.add(parameter, value);
+  return made;
+}
+
+/** The SDK's object with these attributes. */
+function filled(target, values) {
+  for (const [name, value] of Object.entries(values)) target[`set${name[0].toUpperCase()}${name.slice(1)}`](value);
+  return target;
+}
+
+/** A record of the SDK. */
+function record(values, id) {
+  const made = new zoho.Record.Record();
+  if (id !== undefined) made.setId(BigInt(id));
+  for (const [name, value] of Object.entries(values)) made.addKeyValue(name, value);
+  return made;
+}
+
+/** What writes take. */
+const body = (records, more = {}) => filled(new zoho.Record.BodyWrapper(), { data: records, ...more });
+
+/** What the SDK understood of an answer that has the expected status and is no refusal. */
+function seen(response, status = 200) {
+  const found = response.getObject();
+  assert.equal(response.getStatusCode(), status, shown(found));
+  assert.ok(!found?.constructor.name.includes("APIException"), shown(found));
+  return found;
+}
+
+/** Code and details of a refusal. */
+const shown = (found) =>
+  found?.getCode ? inspect([found.getCode().getValue(), found.getDetails()]) : inspect(found);
+
+/** The details of every record's result, all of which must be good. */
+function each(response, status = 200) {
+  return seen(response, status).getData().map((result) => {
+    assert.equal(result.constructor.name, "SuccessResponse", shown(result));
+    return result.getDetails();
+  });
+}
+
+/** Ask for a job's state until it is done; each time costs a credit. */
+async function poll(job, { operation, module = "", until }) {
+  for (const deadline = Date.now() + WAIT_MS; ; ) {
+    costs(operation, module, 1);
+    const found = await job();
+    if (until(found)) return found;
+    assert.ok(Date.now() < deadline, operation);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+// ------------------------------------------------------------------------------------------------ the beginning
+
+async function initialise() {
+  const builder = await new zoho.InitializeBuilder();
+  builder.environment(new zoho.Environment(base, `${base}/oauth/v2/token`, base));
+  builder.token(new zoho.OAuthBuilder().clientId(clientId).clientSecret(secret).refreshToken(refreshToken).build());
+  builder.store(new zoho.FileStore(`${directory}/tokens.csv`));
+  builder.resourcePath(directory);
+  await builder.initialize();
+  costs("get_users", "users", 1); // who am I, and in which organisation: the SDK asks before its first call
+  costs("get_organisation", "org", 1);
+}
+
+async function usersAndOrganisation() {
+  const users = new zoho.Users.UsersOperations();
+  costs("get_users", "users", 1);
+  const active = await params([zoho.Users.GetUsersParam.TYPE, "ActiveUsers"]);
+  const found = seen(await users.getUsers(active, PLAIN())).getUsers();
+  assert.equal(found.length, 3);
+  costs("get_user", "users", 1);
+  const [one] = seen(await users.getUser(found[0].getId(), PLAIN())).getUsers();
+  assert.equal(one.getEmail(), found[0].getEmail());
+  costs("get_organisation", "org", 1);
+  const [org] = seen(await new zoho.Org.OrgOperations().getOrganization()).getOrg();
+  return String(org.getZgid());
+}
+
+async function metadata() {
+  const modules = new zoho.Modules.ModulesOperations();
+  const fields = new zoho.Fields.FieldsOperations();
+  costs("get_modules", "settings", 1);
+  const names = seen(await modules.getModules(NONE(), PLAIN())).getModules().map((module) => module.getAPIName());
+  assert.ok(names.includes("Leads") && names.includes("Contacts"));
+  costs("get_module", "Leads", 1);
+  seen(await modules.getModuleByAPIName("Leads"));
+  costs("get_fields", "Leads", 1);
+  const all = seen(await fields.getFields(await params([zoho.Fields.GetFieldsParam.MODULE, "Leads"]))).getFields();
+  costs("get_field", "Leads", 1);
+  const ofLeads = await params([zoho.Fields.GetFieldParam.MODULE, "Leads"]);
+  const [field] = seen(await fields.getField(all[0].getId(), ofLeads)).getFields();
+  assert.equal(field.getAPIName(), all[0].getAPIName());
+}
+
+// ------------------------------------------------------------------------------------------------------ records
+
+/** Inserts, lists, gets and updates leads; the ids of thirty of them. */
+async function records() {
+  const { RecordOperations, GetRecordsParam, GetRecordHeader } = zoho.Record;
+  const leads = new RecordOperations("Leads");
+  learns("Leads");
+  costs("insert_records", "Leads", 1);
+  const made = each(await leads.createRecords(body([record({ Last_Name: "First", Company: "Acme" })]), PLAIN()), 201);
+  const batch = Array.from({ length: 29 }, (_, n) =>
+    record({ Last_Name: `Lead ${n}`, Company: "Acme", Email: `lead${n}@acme.example` })
+  );
+  costs("insert_records", "Leads", 3); // 29 records, one credit for each 10 begun
+  made.push(...each(await leads.createRecords(body(batch), PLAIN()), 201));
+  const ids = made.map((details) => String(details.get("id")));
+
+  const some = [[GetRecordsParam.FIELDS, "Last_Name"], [GetRecordsParam.PER_PAGE, 20]];
+  costs("get_records", "Leads", 1);
+  const page = seen(await leads.getRecords(await params(...some), PLAIN()));
+  assert.equal(page.getData().length, 20);
+  costs("get_records", "Leads", 1);
+  const rest = await params(...some, [GetRecordsParam.PAGE_TOKEN, page.getInfo().getNextPageToken()]);
+  assert.equal(seen(await leads.getRecords(rest, PLAIN())).getData().length, 10);
+  costs("get_records_sorted", "Leads", 1);
+  const ordered = await params([GetRecordsParam.FIELDS, "Last_Name"], [GetRecordsParam.SORT_BY, "Created_Time"]);
+  assert.equal(seen(await leads.getRecords(ordered, PLAIN())).getData().length, 30);
+  costs("get_record", "Leads", 1);
+  const [one] = seen(await leads.getRecord(BigInt(ids[0]), NONE(), PLAIN())).getData();
+  assert.equal(one.getKeyValue("Last_Name"), "First");
+  const since = new zoho.HeaderMap();
+  await since.add(GetRecordHeader.IF_MODIFIED_SINCE, one.getModifiedTime());
+  costs("get_record", "Leads", 1); // nothing new costs as much as something
+  assert.equal((await leads.getRecord(BigInt(ids[0]), NONE(), since)).getStatusCode(), 304);
+
+  costs("update_record", "Leads", 1);
+  each(await leads.updateRecord(BigInt(ids[0]), body([record({ City: "Denver" })]), PLAIN()));
+  costs("update_records", "Leads", 2); // 11 records
+  each(await leads.updateRecords(body(ids.slice(1, 12).map((id) => record({ City: "Austin" }, id))), PLAIN()));
+  const again = record({ Last_Name: "Lead 0", Company: "Acme", Email: "lead0@acme.example" });
+  costs("upsert_records", "Leads", 1);
+  each(await leads.upsertRecords(body([again], { duplicateCheckFields: ["Email"] }), PLAIN()));
+  return ids;
+}
+
+async function finding() {
+  const { RecordOperations, SearchRecordsParam, RecordCountParam } = zoho.Record;
+  const leads = new RecordOperations("Leads");
+  for (const [param, value, hits] of [
+    [SearchRecordsParam.CRITERIA, "(City:equals:Austin)", 11],
+    [SearchRecordsParam.EMAIL, "lead7@acme.example", 1],
+    [SearchRecordsParam.WORD, "Denver", 1],
+  ]) {
+    costs("search_records", "Leads", 1);
+    assert.equal(seen(await leads.searchRecords(await params([param, value]), PLAIN())).getData().length, hits);
+  }
+  costs("count_records", "Leads", 50);
+  const counted = await leads.recordCount(await params([RecordCountParam.CRITERIA, "(City:equals:Austin)"]));
+  assert.equal(Number(seen(counted).getCount()), 11);
+  for (const [limit, price] of [[200, 1], [201, 2], [2_000, 3]]) {
+    costs("query", "Leads", price);
+    const query = filled(new zoho.Coql.BodyWrapper(), {
+      selectQuery: `select Last_Name, Email from Leads where City = 'Austin' limit ${limit}`,
+    });
+    assert.equal(seen(await new zoho.Coql.CoqlOperations().getRecords(query)).getData().length, 11);
+  }
+}
+
+async function deleting(ids) {
+  const { RecordOperations, DeleteRecordsParam, GetDeletedRecordsParam } = zoho.Record;
+  const leads = new RecordOperations("Leads");
+  costs("delete_record", "Leads", 1);
+  each(await leads.deleteRecord(BigInt(ids[0]), NONE(), PLAIN()));
+  costs("delete_records", "Leads", 1); // however many, up to 100
+  each(await leads.deleteRecords(await params([DeleteRecordsParam.IDS, ids.slice(1, 13).join(",")]), PLAIN()));
+  costs("get_deleted_records", "Leads", 2);
+  const all = await params([GetDeletedRecordsParam.TYPE, "all"]);
+  const gone = seen(await leads.getDeletedRecords(all, PLAIN())).getData();
+  assert.deepEqual(gone.map((one) => String(one.getId())).sort(), ids.slice(0, 13).sort());
+}
+
+// ------------------------------------------------------------------------------------------------ notifications
+
+/** An address that takes notifications and callbacks, and what came there, one after the other. */
+async function told() {
+  const came = [];
+  const waiting = [];
+  const server = createServer((request, response) => {
+    const parts = [];
+    request.on("data", (part) => parts.push(part));
+    request.on("end", () => {
+      const content = JSON.parse(Buffer.concat(parts).toString());
+      waiting.length ? waiting.shift()(content) : came.push(content);
+      response.end();
+    });
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const next = () =>
+    new Promise((resolve, reject) => {
+      if (came.length) return resolve(came.shift());
+      waiting.push(resolve);
+      setTimeout(() => reject(new Error("nothing was told in time")), WAIT_MS).unref();
+    });
+  return [`http://127.0.0.1:${server.address().port}/hook`, next];
+}
+
+async function notified(url, next) {
+  const { Notification, NotificationsOperations, BodyWrapper, GetNotificationsParam, DeleteNotificationParam } =
+    zoho.Notifications;
+  const watch = new NotificationsOperations();
+  const channelId = "1000000068001";
+  const entry = (values) =>
+    filled(new BodyWrapper(), { watch: [filled(new Notification(), { channelId, notifyUrl: url, ...values })] });
+  costs("watch", "notifications", 1);
+  const channelExpiry = new Date(Math.floor(Date.now() / 1000) * 1000 + 2 * 3_600_000);
+  seen(await watch.enableNotifications(entry({ events: ["Contacts.create"], token: "t1", channelExpiry })), 201);
+  costs("watch", "notifications", 1);
+  const ours = await params([GetNotificationsParam.CHANNEL_ID, BigInt(channelId)]);
+  const [found] = seen(await watch.getNotifications(ours)).getWatch();
+  assert.equal(found.getNotifyUrl(), url);
+
+  learns("Contacts", "Accounts", "Vendors");
+  costs("insert_records", "Contacts", 1);
+  const contacts = new zoho.Record.RecordOperations("Contacts");
+  const [contact] = each(await contacts.createRecords(body([record({ Last_Name: "Told" })]), PLAIN()), 201);
+  const notice = await next();
+  assert.deepEqual([notice.ids, notice.operation, notice.token], [[String(contact.get("id"))], "insert", "t1"]);
+
+  const changed = { events: ["Contacts.edit", "Leads.edit"] };
+  costs("watch", "notifications", 1); // PUT replaces
+  seen(await watch.updateNotifications(entry(changed)));
+  costs("watch", "notifications", 1); // PATCH merges
+  seen(await watch.updateNotification(entry(changed)));
+  costs("watch", "notifications", 1); // PATCH with _delete_events removes what is listed
+  seen(await watch.disableNotification(entry({ events: ["Contacts.edit"], deleteEvents: new zoho.Choice(true) })));
+  costs("watch", "notifications", 1);
+  seen(await watch.deleteNotification(await params([DeleteNotificationParam.CHANNEL_IDS, channelId])));
+}
+
+// ------------------------------------------------------------------------------------------------------- in bulk
+
+const leadsModule = () => {
+  const module = new zoho.Modules.MinifiedModule();
+  module.setAPIName("Leads");
+  return module;
+};
+
+async function bulkReading(url, next) {
+  const { BulkReadOperations, Query, BodyWrapper, CallBack } = zoho.BulkRead;
+  const jobs = new BulkReadOperations();
+  const query = filled(new Query(), { module: leadsModule(), fields: ["Last_Name", "Email"], page: 1 });
+  const callback = filled(new CallBack(), { url, method: new zoho.Choice("post") });
+  costs("bulk_read", "", 50);
+  const [job] = each(await jobs.createBulkReadJob(filled(new BodyWrapper(), { query, callback })), 201);
+  assert.equal((await next()).data[0].state, "COMPLETED");
+  const id = BigInt(job.get("id"));
+  const [done] = await poll(async () => seen(await jobs.getBulkReadJobDetails(id)).getData(), {
+    operation: "bulk_read_status",
+    until: ([found]) => found.getState().getValue() === "COMPLETED",
+  });
+  costs("bulk_read_result", "", 1);
+  const rows = (await csvOf(await jobs.downloadResult(id))).trim().split("\n");
+  assert.equal(rows.length, 1 + 17);
+  assert.equal(done.getResult().getCount(), 17);
+  assert.equal(rows[0].trim(), "Id,Last_Name,Email");
+}
+
+async function bulkWriting(zgid) {
+  const { BulkWriteOperations, FileBodyWrapper, UploadFileHeader, RequestWrapper, Resource, FieldMapping } =
+    zoho.BulkWrite;
+  const jobs = new BulkWriteOperations();
+  const headers = new zoho.HeaderMap();
+  await headers.add(UploadFileHeader.FEATURE, "bulk-write");
+  await headers.add(UploadFileHeader.X_CRM_ORG, zgid);
+  const upload = filled(new FileBodyWrapper(), { file: new zoho.StreamWrapper(null, null, `${directory}/leads.zip`) });
+  costs("bulk_write_upload", "", 1);
+  const fileId = String(seen(await jobs.uploadFile(upload, headers)).getDetails().get("file_id"));
+
+  const mapping = (name, index) => {
+    const made = filled(new FieldMapping(), { index });
+    made.setAPIName(name);
+    return made;
+  };
+  const resource = filled(new Resource(), {
+    type: new zoho.Choice("data"),
+    module: leadsModule(),
+    fileId,
+    fileNames: ["leads.csv"],
+    fieldMappings: [mapping("Last_Name", 0), mapping("Email", 1)],
+  });
+  const request = filled(new RequestWrapper(), { operation: new zoho.Choice("insert"), resource: [resource] });
+  costs("bulk_write", "", 500);
+  const id = seen(await jobs.createBulkWriteJob(request), 201).getDetails().get("id");
+  const done = await poll(async () => seen(await jobs.getBulkWriteJobDetails(String(id))), {
+    operation: "bulk_write_status",
+    until: (found) => (found.getStatus().getValue?.() ?? found.getStatus()) === "COMPLETED",
+  });
+  const counted = done.getResource()[0].getFile();
+  assert.deepEqual([counted.getAddedCount(), counted.getTotalCount()], [40, 41]);
+  costs("bulk_write_result", "", 1);
+  const result = await jobs.downloadBulkWriteResult(done.getResult().getDownloadUrl().replace(/^\//, ""));
+  assert.equal((await csvOf(result)).split("ADDED").length, 1 + 40);
+}
+
+/** The text of the first file in a downloaded archive. The SDK answers downloads with the promise of an object. */
+async function csvOf(response) {
+  const zip = (await seen(response)).getFile().getStream();
+  assert.equal(zip.readUInt16LE(8), 8, "deflated");
+  return inflateRawSync(zip.subarray(30 + zip.readUInt16LE(26) + zip.readUInt16LE(28))).toString();
+}
+
+await initialise();
+const [url, next] = await told();
+const zgid = await usersAndOrganisation();
+await metadata();
+const ids = await records();
+await finding();
+await deleting(ids);
+await notified(url, next);
+await bulkReading(url, next);
+await bulkWriting(zgid);
+console.log(JSON.stringify(calls));
+process.exit(0);
