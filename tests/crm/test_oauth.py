@@ -1,18 +1,21 @@
 """The accounts server: three grants, three ways to send parameters, scopes, revocation, introspection."""
 
+import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 
-from farebox.crm import tokens
+from farebox.crm import oauth, scopes, tokens
 from farebox.crm.app import create_app
 from farebox.crm.organisations import UserSeed
 from farebox.crm.provision import Credentials, create_client, create_organisation
-from farebox.crm.settings import Settings
+from farebox.crm.route import Route
+from farebox.crm.routes import NEWEST, routes_of
+from farebox.crm.settings import Rate, Settings, TokenLimits
 from farebox.crm.store import Store
-from farebox.testing.crm import Caller, RunningCrm
+from farebox.testing.crm import Caller, RunningCrm, running_crm
 
 
 def ask_token(crm: RunningCrm, **form: Any) -> dict[str, Any]:
@@ -258,3 +261,116 @@ def test_an_access_token_given_when_seeding_lasts_until_it_is_revoked(crm: Runni
     assert httpx.get(f"{crm.url}/crm/v8/org", headers=headers).json()["org"][0]["company_name"] == "Lasting"
     httpx.post(f"{crm.url}/oauth/v2/token/revoke", params={"token": "1000.lasting"}).raise_for_status()
     assert httpx.get(f"{crm.url}/crm/v8/org", headers=headers).status_code == 401
+
+
+def limited_forms(crm: RunningCrm) -> tuple[Credentials, dict[str, str]]:
+    made = crm.create_organisation(users=2, redirect_uri="https://app.example/back")
+    return made, refresh_form(made)
+
+
+def test_the_eleventh_access_token_within_ten_minutes_is_denied_as_the_original_does() -> None:
+    limits = TokenLimits(access_tokens=Rate(count=3, seconds=600))
+    assert TokenLimits().access_tokens == Rate(count=10, seconds=600)
+    now = 1_800_000_000.0
+    store = Store(clock=lambda: now)
+    made = create_organisation(store, name="Limited", users=2)
+
+    def ask(user: int = 0) -> dict[str, Any]:
+        form = refresh_form(made) | {"refresh_token": made.users[user].refresh_token}
+        return oauth.token(store, form, api_domain="http://x", limits=limits)
+
+    for _ in range(3):
+        assert tokens.revoke(store, ask()["access_token"])  # giving one back takes nothing back
+    for later in (0, 599):
+        now = 1_800_000_000.0 + later
+        with pytest.raises(oauth.TooManyTokensError):
+            ask()
+    assert ask(user=1)["access_token"]
+    now = 1_800_000_600.0
+    assert ask()["access_token"]
+    store.close()
+
+
+def test_denied_requests_are_400_in_the_originals_words_and_an_unspent_code_stays_good() -> None:
+    with running_crm(token_limits=TokenLimits(refresh_tokens=Rate(count=1, seconds=60))) as crm:
+        made, form = limited_forms(crm)
+        for _ in range(10):
+            assert ask_token(crm, **form)["access_token"]
+        denied = httpx.post(crm.token_url, data=form)
+        assert denied.status_code == 400
+        assert (denied.json()["error"], denied.json()["status"]) == ("Access Denied", "failure")
+        assert "too many requests" in denied.json()["error_description"]
+        asked = {
+            "response_type": "code",
+            "client_id": made.client_id,
+            "scope": "ZohoCRM.users.READ",
+            "redirect_uri": "https://app.example/back",
+            "access_type": "offline",
+        }
+        codes = []
+        for _ in range(10):
+            back = httpx.get(f"{crm.url}/oauth/v2/auth", params=asked).headers["location"]
+            codes.append(parse_qs(urlsplit(back).query)["code"][0])
+        eleventh = httpx.get(f"{crm.url}/oauth/v2/auth", params=asked)
+        assert (eleventh.status_code, eleventh.json()["error"]) == (400, "access_denied")
+        exchange = form | {"grant_type": "authorization_code", "redirect_uri": "https://app.example/back"}
+        assert ask_token(crm, **(exchange | {"code": codes[0]}))["refresh_token"]
+        assert httpx.post(crm.token_url, data=exchange | {"code": codes[1]}).json()["error"] == "Access Denied"
+        with crm.store.transaction() as db:
+            db.execute("DELETE FROM token_request")
+        assert ask_token(crm, **(exchange | {"code": codes[1]}))["refresh_token"]
+
+
+def paths_of(product: str) -> list[tuple[str, str, Route]]:
+    """Every line of the table as a path that a call could have: product, method with path, line."""
+    found = []
+    module = "Contacts"
+    for each in routes_of(product):
+        parts = [{"{module}": module, "{organisation}": "org1"}.get(part, part) for part in each.pattern]
+        parts = [re.sub(r"^\{.*\}$", "1", part) for part in parts]
+        version = NEWEST[product]
+        match parts:
+            case ["bulk", *rest]:
+                path = "/".join(["", product, "bulk", version, *rest])
+            case ["content", *rest]:
+                path = "/".join(["", version, product, *rest])
+            case _:
+                path = "/".join(["", product, version, *parts])
+        found.append((path, each.method, each))
+    return found
+
+
+@pytest.mark.parametrize("product", ["crm", "bigin"])
+def test_every_path_refuses_a_token_that_has_every_scope_but_its_own(crm: RunningCrm, product: str) -> None:
+    made = crm.create_organisation(product=product, users=1)
+    service = scopes.SERVICES[product]
+    everything = [
+        (service if each.service is None else each.service, each.group, each.thing, operation)
+        for line in routes_of(product)
+        for each in line.scopes
+        for operation in ("read", "create", "update", "delete", "custom")
+    ]
+    with httpx.Client(base_url=crm.url) as http:
+        for path, method, line in paths_of(product):
+            for missing in line.scopes:
+                for operation in missing.operations:
+                    lacking = (missing.service or service, missing.group, missing.thing, operation)
+                    others = sorted(
+                        {
+                            ".".join(filter(None, (*each[:3], each[3].upper())))
+                            for each in everything
+                            if not _opens(each, lacking)
+                        }
+                    )
+                    token = tokens.issue_access_token(
+                        crm.store, client_id=made.client_id, user_id=int(made.users[0].id), scope=" ".join(others)
+                    )
+                    body = b"{}" if method not in ("GET", "DELETE") and not line.takes_form else None
+                    answer = http.request(method, path, headers={"Authorization": f"Bearer {token}"}, content=body)
+                    refused = (answer.status_code, answer.json()["code"])
+                    assert refused == (401, "OAUTH_SCOPE_MISMATCH"), (method, path, lacking, answer.text)
+
+
+def _opens(have: tuple[str, str, str | None, str], wanted: tuple[str, str, str | None, str]) -> bool:
+    """Whether a scope without its thing, or with the same one, opens what is wanted."""
+    return have[0] == wanted[0] and have[1] == wanted[1] and have[2] in (None, wanted[2]) and have[3] == wanted[3]

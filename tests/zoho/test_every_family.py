@@ -81,6 +81,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     arguments = ["-m", "farebox.cli", "crm", "--port", str(port), "--data", str(folder / "crm"), "--local-callbacks"]
+    arguments += ["--no-token-limits"]
     arguments += ["--organisations", str(folder / "seed.json"), "--request-log", str(folder / "arrived.jsonl")]
     crm = ChildProcess("crm", arguments, health_url=f"{url}/crm/v8/org", health_status=401, log=folder / "crm.log")
     orgs = [Provision(org=zgid, plan="enterprise", licences=3, users=()) for zgid in ORGS.values()]

@@ -85,6 +85,7 @@ def zoho(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoho]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     arguments = ["-m", "farebox.cli", "crm", "--port", str(port), "--data", str(tmp_path / "crm"), "--public-url", ZOHO]
+    arguments += ["--no-token-limits"]
     arguments += ["--organisations", str(tmp_path / "seed.json"), "--request-log", str(tmp_path / "arrived.jsonl")]
     crm = ChildProcess("crm", arguments, health_url=f"{url}/crm/v8/org", health_status=401, log=tmp_path / "crm.log")
     org = Provision(org="acme", plan="enterprise", licences=3, users=())

@@ -68,6 +68,10 @@ def run(  # noqa: PLR0917 (typer names them all)
             "--local-callbacks", help="Let callbacks and notifications go to this machine too, also by http: for tests."
         ),
     ] = False,
+    no_token_limits: Annotated[
+        bool,
+        typer.Option("--no-token-limits", help="Let tokens be asked for as often as wanted, unlike the original."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Say where it listens as one line of JSON.")] = False,
 ) -> None:
     """Run the reference CRM API: Zoho CRM v8 and Bigin v2 on SQLite, for tests (long because of its options).
@@ -79,6 +83,7 @@ def run(  # noqa: PLR0917 (typer names them all)
         return
     from farebox.crm.request_log import RequestLog
     from farebox.crm.serve import serve
+    from farebox.crm.settings import TokenLimits
     from farebox.crm.store import Store
 
     with _problems_in_a_sentence():
@@ -93,6 +98,7 @@ def run(  # noqa: PLR0917 (typer names them all)
             public_url=public_url,
             request_log=None if request_log is None else RequestLog(request_log),
             local_callbacks=local_callbacks,
+            token_limits=None if no_token_limits else TokenLimits(),
             on_listening=lambda url: _announce(url, credentials, data=data, as_json=as_json),
         )
     store.close()

@@ -150,15 +150,17 @@ class _App:
             known = tokens.revoke(self._store, params.get("token", ""))
             return _json({"status": "success"} if known else {"error": "invalid_token"})
         try:
-            return _json(oauth.token(self._store, params, api_domain=self._engine.settings.public_url))
+            settings = self._engine.settings
+            return _json(oauth.token(self._store, params, api_domain=settings.public_url, limits=settings.token_limits))
         except OauthError as refused:
-            return _json({"error": refused.error})  # with 200, as the original does
+            return _json(refused.payload(), status=refused.status)
 
     def _authorize(self, params: Mapping[str, str]) -> Response:
         try:
-            return RedirectResponse(oauth.authorize(self._store, params), status_code=302)
+            limits = self._engine.settings.token_limits
+            return RedirectResponse(oauth.authorize(self._store, params, limits=limits), status_code=302)
         except OauthError as refused:
-            return _json({"error": refused.error}, status=400)
+            return _json(refused.payload(), status=400)
 
     def _introspect(self, params: Mapping[str, str], authorization: str | None) -> Response:
         answer = oauth.introspect(self._store, params, authorization=authorization)

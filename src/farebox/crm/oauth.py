@@ -12,6 +12,7 @@ from urllib.parse import unquote_plus, urlencode
 
 from farebox.crm import scopes, tokens
 from farebox.crm.organisations import find_user
+from farebox.crm.settings import Rate, TokenLimits
 from farebox.crm.store import Store
 from farebox.crm.tokens import Client
 
@@ -21,12 +22,42 @@ Answer = dict[str, Any]
 class OauthError(Exception):
     """A token request that is refused; `error` is the word Zoho's accounts server uses."""
 
+    status = 200  # as the original does
+
     def __init__(self, error: str) -> None:
         super().__init__(error)
         self.error = error
 
+    def payload(self) -> Answer:
+        """The body of the answer."""
+        return {"error": self.error}
 
-def authorize(store: Store, params: Mapping[str, str]) -> str:
+
+class TooManyTokensError(OauthError):
+    """More tokens than may be asked for. Source: Zoho token-validity; the words as clients report them [?]."""
+
+    status = 400
+
+    def payload(self) -> Answer:
+        """The body of the answer."""
+        said = "You have made too many requests continuously. Please try again after some time."
+        return {"error_description": said, "error": self.error, "status": "failure"}
+
+
+def _take(store: Store, whose: str, rate: Rate | None, *, error: str = "Access Denied") -> None:
+    """Count one more request for a token; raises TooManyTokensError, and counts nothing, when that is over the rate."""
+    if rate is None:
+        return
+    now = store.now()
+    with store.transaction() as db:
+        db.execute("DELETE FROM token_request WHERE whose = ? AND at <= ?", (whose, now - rate.seconds))
+        taken = db.execute("SELECT count(*) FROM token_request WHERE whose = ?", (whose,)).fetchone()[0]
+        if taken >= rate.count:
+            raise TooManyTokensError(error)
+        db.execute("INSERT INTO token_request VALUES (?, ?)", (whose, now))
+
+
+def authorize(store: Store, params: Mapping[str, str], *, limits: TokenLimits | None = None) -> str:
     """Where to send the browser: the redirect URI with a fresh code.
 
     There is no login page: the person who consents is the client's own user, or the one whose e-mail
@@ -52,6 +83,7 @@ def authorize(store: Store, params: Mapping[str, str]) -> str:
             if row is None:
                 raise OauthError("access_denied")
             user_id = row["id"]
+        _take(store, f"code {client.client_id}", limits.codes if limits else None, error="access_denied")
         code = tokens.issue_code(
             store,
             client_id=client.client_id,
@@ -66,7 +98,7 @@ def authorize(store: Store, params: Mapping[str, str]) -> str:
     return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{urlencode(back)}"
 
 
-def token(store: Store, params: Mapping[str, str], *, api_domain: str) -> Answer:
+def token(store: Store, params: Mapping[str, str], *, api_domain: str, limits: TokenLimits | None = None) -> Answer:
     """The answer to `POST /oauth/v2/token`; raises OauthError."""
     with store.transaction() as db:
         client = tokens.find_client(db, params.get("client_id", ""))
@@ -76,9 +108,9 @@ def token(store: Store, params: Mapping[str, str], *, api_domain: str) -> Answer
             raise OauthError("invalid_client_secret")
         match params.get("grant_type"):
             case "authorization_code":
-                answer = _exchange_code(store, client, params)
+                answer = _exchange_code(store, client, params, limits)
             case "refresh_token":
-                answer = _refresh(store, client, params)
+                answer = _refresh(store, client, params, limits)
             case "client_credentials":
                 answer = _client_credentials(store, client, params)
             case _:
@@ -86,7 +118,7 @@ def token(store: Store, params: Mapping[str, str], *, api_domain: str) -> Answer
     return {**answer, "api_domain": api_domain, "token_type": "Bearer", "expires_in": tokens.ACCESS_TOKEN_S}
 
 
-def _exchange_code(store: Store, client: Client, params: Mapping[str, str]) -> Answer:
+def _exchange_code(store: Store, client: Client, params: Mapping[str, str], limits: TokenLimits | None) -> Answer:
     with store.transaction() as db:
         grant = tokens.find_grant(db, params.get("code", ""), kind="code", at=store.now())
         if grant is None or grant.client_id != client.client_id:
@@ -97,22 +129,25 @@ def _exchange_code(store: Store, client: Client, params: Mapping[str, str]) -> A
         refreshed: Answer = {}
         parent = None
         if grant.offline:
+            _take(store, f"refresh {client.client_id} {grant.user_id}", limits.refresh_tokens if limits else None)
             refresh_token = tokens.issue_refresh_token(
                 store, client_id=client.client_id, user_id=grant.user_id, scope=grant.scope
             )
             refreshed = {"refresh_token": refresh_token}
             parent = tokens.digest(refresh_token)
+            _take(store, f"access {parent.hex()}", limits.access_tokens if limits else None)
         access_token = tokens.issue_access_token(
             store, client_id=client.client_id, user_id=grant.user_id, scope=grant.scope, parent=parent
         )
     return {"access_token": access_token, **refreshed, "scope": grant.scope}
 
 
-def _refresh(store: Store, client: Client, params: Mapping[str, str]) -> Answer:
+def _refresh(store: Store, client: Client, params: Mapping[str, str], limits: TokenLimits | None) -> Answer:
     with store.transaction() as db:
         grant = tokens.find_grant(db, params.get("refresh_token", ""), kind="refresh", at=store.now())
         if grant is None or grant.client_id != client.client_id:
             raise OauthError("invalid_code")
+        _take(store, f"access {grant.digest.hex()}", limits.access_tokens if limits else None)
         access_token = tokens.issue_access_token(
             store, client_id=client.client_id, user_id=grant.user_id, scope=grant.scope, parent=grant.digest
         )

@@ -8,7 +8,7 @@ import uvicorn
 from farebox.crm.app import create_app
 from farebox.crm.errors import StoreError
 from farebox.crm.request_log import RequestLog
-from farebox.crm.settings import Settings
+from farebox.crm.settings import Settings, TokenLimits
 from farebox.crm.store import Store
 
 BACKLOG = 1_024
@@ -65,6 +65,7 @@ def serve(
     on_listening: Callable[[str], None] | None = None,
     request_log: RequestLog | None = None,
     local_callbacks: bool = False,
+    token_limits: TokenLimits | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM. `on_listening` is given the URL once connections are accepted."""
     listener = listen(host, port)
@@ -72,6 +73,5 @@ def serve(
         url = (public_url or url_of(listener)).rstrip("/")
         if on_listening is not None:
             on_listening(url)
-        make_server(store, Settings(public_url=url, local_callbacks=local_callbacks), request_log).run(
-            sockets=[listener]
-        )
+        settings = Settings(public_url=url, local_callbacks=local_callbacks, token_limits=token_limits)
+        make_server(store, settings, request_log).run(sockets=[listener])

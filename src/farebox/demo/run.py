@@ -187,7 +187,7 @@ def _start_crm(demo: Demo, gateway_secret: str) -> None:
         "CRM API",
         [
             *("crm", "--port", str(demo.ports["CRM API"]), "--data", str(demo.own / "crm")),
-            *("--public-url", demo.gateway_url, "--organisations", str(seed_file)),
+            *("--public-url", demo.gateway_url, "--seed-file", str(seed_file), "--no-token-limits"),
             *("--request-log", str(demo.request_log), "--local-callbacks"),
         ],
         f"{demo.crm_url}/crm/v8/org",
