@@ -106,6 +106,9 @@ def measure(stack: ExitStack, folder: Path, nginx: str, arguments: argparse.Name
             figures.extend(paired(goal, folder, proxy, gateway, arguments) for goal in wanted)
             if durability == "disk":
                 figures.append(latency(folder, proxy, gateway, arguments))
+    import bench_workers  # noqa: PLC0415 - it is made of the functions here
+
+    figures += bench_workers.measure(folder, upstream, arguments)
     figures += bench_quota.measure(folder, rounds=arguments.rounds)
     from bench_peers import ENVIRONMENT, Ground, compare  # noqa: PLC0415 - it is made of the functions here
 
@@ -267,14 +270,15 @@ def nginx_running(nginx: str, folder: Path, servers: str, core: int, port: int) 
 
 
 @contextmanager
-def gateway_running(folder: Path, upstream: int, durability: str) -> Iterator[int]:
-    """`farebox serve` with everything on, its gateway worker on core 0, all else on core 1; the gateway's port."""
+def gateway_running(folder: Path, upstream: int, durability: str, workers: int = 1) -> Iterator[int]:
+    """`farebox serve` with everything on, a gateway worker on core 0, all else on core 1; the gateway's port."""
     data = folder / f"data-{durability}"
     port, console, introspection = free_port(), free_port(), free_port()
     add_orgs(data)
     conf = folder / f"farebox-{durability}.toml"
     conf.write_text(
         f'data = "{data}"\n[gateway]\nlisten = "127.0.0.1:{port}"\ndurability = "{durability}"\n'
+        f"workers = {workers}\n"
         f'[console]\nlisten = "127.0.0.1:{console}"\n[metrics]\nlisten = "127.0.0.1:0"\n'
         f'[[upstream]]\nname = "crm"\nurl = "http://127.0.0.1:{upstream}"\ncard = "zoho-crm"\npaths = ["/"]\n'
         f'identity = "introspection"\n[upstream.introspection]\n'

@@ -52,7 +52,7 @@ class SqliteQuotaStore:
 
     def _open(self, *, mode: sqlite_file.Mode) -> sqlite3.Connection:
         with sqlite_file.unavailable(self._path, "opened"):
-            connection = sqlite_file.connect(self._path, mode=mode)
+            connection = sqlite_file.connect(self._path, mode=mode, busy_seconds=sqlite_file.SYNC_BUSY_SECONDS)
             try:
                 scripts = [sqlite_file.script(name) for name in SCRIPTS]
                 sqlite_file.bring_up_to_date(connection, self._path, scripts)

@@ -16,6 +16,10 @@ APPLICATION_ID: Final = 0x46424F58  # "FBOX"
 BUSY_SECONDS: Final = 0.5
 """How long a statement waits for another process's write before it gives up."""
 
+SYNC_BUSY_SECONDS: Final = 1.5
+"""How long a sync waits for those of other workers, less than a lease lasts: two of 1,000 accounts each on a disk that
+is slow to sync take longer than BUSY_SECONDS, and a call that waits for credits is better served late than refused."""
+
 Mode = Literal["rwc", "rw", "ro"]
 
 
@@ -24,11 +28,11 @@ def script(name: str) -> str:
     return resources.files("farebox.quota").joinpath("sql", name).read_text(encoding="utf-8")
 
 
-def connect(path: Path, *, mode: Mode) -> sqlite3.Connection:
+def connect(path: Path, *, mode: Mode, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
     """A connection in autocommit mode; with "rwc" the file is created, else it must exist."""
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(
-        uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=256, check_same_thread=False
+        uri, uri=True, timeout=busy_seconds, isolation_level=None, cached_statements=256, check_same_thread=False
     )
     try:
         if mode != "ro":
@@ -130,7 +134,7 @@ def unavailable(path: Path, what: str) -> Iterator[None]:
 def _advice(error: sqlite3.Error) -> str:
     text = str(error)
     if "locked" in text or "busy" in text:
-        return "Another process holds it for longer than half a second; it is tried again."
+        return "Another process has held it for too long; it is tried again."
     if "readonly" in text or "unable to open" in text or "permission" in text:
         return "Check that the file and its directory exist and are writable for this user; it is tried again."
     if "full" in text:
