@@ -101,8 +101,10 @@ class _Reading:
 class Caller:
     """A connection to the gateway that says exactly the bytes it is told."""
 
-    def __init__(self, address: tuple[str, int], *, tls: ssl.SSLContext | None = None, name: str = "") -> None:
-        self.socket = socket.create_connection(address, timeout=DEADLINE_SECONDS)
+    def __init__(
+        self, address: tuple[str, int], *, tls: ssl.SSLContext | None = None, name: str = "", source: str = ""
+    ) -> None:
+        self.socket = socket.create_connection(address, DEADLINE_SECONDS, (source, 0) if source else None)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_hostname=name, suppress_ragged_eofs=False)

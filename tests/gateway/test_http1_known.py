@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httptools
@@ -10,18 +12,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farebox.config import HttpUrl, Introspection
+from farebox import cards
+from farebox.config import Fixed, HttpUrl, Introspection, Upstream
+from farebox.domain.cards import CompiledCard
 from farebox.gateway.http1_answer import answer_head
 from farebox.gateway.http1_known import HEADS_MAX, KEPT_SECONDS, KnownAnswers, KnownHeads
 from farebox.gateway.http1_request import RequestHead, request_head
 from farebox.gateway.refuse import HeadError
 from farebox.testing.upstream import Behaviour, StubUpstream
 
-from .conftest import GatewayMaker, until
+from .conftest import Caller, Gateway, GatewayMaker, until
 
 ACTIVE_THEN_NOT = ({"active": True, "org": "acme"}, {"active": False})
 TARGET_MAX = 16 * 1024
 REST = b"HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer t\r\nAccept: */*\r\nConnection: keep-alive\r\n\r\n"
+KNOWN_AFTER = 3
+"""Calls until a head is known and its caller is remembered with it."""
 SAME = [name for name in dir(RequestHead) if not name.startswith("_") and name not in ("again", "known")]
 
 
@@ -225,3 +231,102 @@ def test_a_token_counts_no_longer_than_it_was_vouched_for_however_often_its_head
         until(lambda: caller.ask(fields=token).status == 401)
         assert len(server.requests) == 2
         assert upstream.requests
+
+
+def revoke(gateway: Gateway) -> None:
+    gateway.directory.revoke_key(gateway.directory.keys("acme")[-1].id)
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        (revoke, (401, "CREDENTIALS_UNKNOWN")),
+        (lambda gateway: gateway.directory.set_user_active("acme", "ann", active=False), (403, "USER_INACTIVE")),
+        (lambda gateway: gateway.directory.suspend("acme"), (403, "ORG_SUSPENDED")),
+    ],
+    ids=["the key revoked", "the user not active", "the org suspended"],
+)
+def test_the_same_bytes_on_the_same_connection_are_refused_once_the_directory_says_so(
+    make_gateway: GatewayMaker, upstream: StubUpstream, change: Callable[[Gateway], None], refused: tuple[int, str]
+) -> None:
+    gateway = make_gateway(identity="key", start=False)
+    gateway.org(plan="standard")
+    gateway.directory.add_user("acme", "ann", name="Ann", email="ann@acme.test")
+    key = {"X-Api-Key": gateway.directory.add_key("acme", user="ann").key}
+    caller = gateway.start().caller()
+    assert [caller.ask(fields=key).status for _ in range(KNOWN_AFTER)] == [200] * KNOWN_AFTER
+    change(gateway)
+    answer = until(lambda: (said := caller.ask(fields=key)).status != 200 and said)
+    assert (answer.status, answer.json()["code"]) == refused
+    reached = len(upstream.requests)
+    assert caller.ask(fields=key).status == answer.status
+    assert len(upstream.requests) == reached
+
+
+def test_a_credential_that_differs_in_one_byte_anywhere_is_another_caller(make_gateway: GatewayMaker) -> None:
+    gateway = make_gateway(identity="key", start=False)
+    key = gateway.org(plan="standard")
+    caller = gateway.start().caller()
+    for _ in range(KNOWN_AFTER):
+        assert caller.ask(fields={"X-Api-Key": key, "X-Trace": "same"}).status == 200
+    for place in range(len("fbx_"), len(key)):
+        wrong = f"{key[:place]}{'A' if key[place] != 'A' else 'B'}{key[place + 1 :]}"
+        assert caller.ask(fields={"X-Api-Key": wrong, "X-Trace": "same"}).status == 401, place
+    assert caller.ask(fields={"X-Api-Key": key, "X-Trace": "same"}).status == 200
+
+
+def test_one_head_at_two_places_is_known_at_each_by_itself(make_gateway: GatewayMaker, upstream: StubUpstream) -> None:
+    """Two upstreams by path, so that all but the target is the same: org, card, price and upstream stay apart."""
+    with StubUpstream() as second:
+        dear = Upstream(
+            name="dear",
+            url=HttpUrl(second.url),
+            card="zoho-crm",
+            paths=("/crm",),
+            identity="fixed",
+            fixed=Fixed(org="other"),
+        )
+        gateway = make_gateway(others=(dear,))
+        gateway.org("other", plan="standard", upstream="dear")
+        caller = gateway.caller()
+        until(lambda: caller.ask("GET", "/crm/v8/Leads").status == 200)
+        for _ in range(KNOWN_AFTER):
+            assert [caller.ask("POST", path, body=b"{}").status for path in ("/plain", "/crm/v8/coql")] == [200, 200]
+        own = [request for request in second.requests if request.method == "POST"]
+        assert {(each.target, each.fields["host"]) for each in own} == {("/crm/v8/coql", second.url[len("http://") :])}
+        assert {each.fields["host"] for each in upstream.requests} == {upstream.url[len("http://") :]}
+        gateway.entry(count=2 * KNOWN_AFTER + 1)
+        paid = [(entry.org, entry.product) for entry in gateway.entries() if entry.operation != "get_records"]
+        assert sorted(set(paid)) == [("acme", "api"), ("other", "crm")]
+
+
+def test_with_another_card_the_same_head_has_another_price(make_gateway: GatewayMaker) -> None:
+    """What a reload does: fresh workers with what was prepared, and the same callers again."""
+    text = (Path(cards.__file__).parent / "generic.toml").read_text()
+    dearer = cards.parse(text.replace("\nprice = 1\n", "\nprice = 7\n"), file="dearer.toml")
+    first = make_gateway()
+    for _ in range(KNOWN_AFTER):
+        assert first.caller().ask().fields["x-farebox-credits-charged"] == "1"
+    first.stop()
+    again = make_gateway(compiled=CompiledCard(dearer), start=False).start().caller()
+    for _ in range(KNOWN_AFTER):
+        assert again.ask().fields["x-farebox-credits-charged"] == "7"
+
+
+def test_one_head_from_two_addresses_goes_upstream_with_each_ones_own(
+    make_gateway: GatewayMaker, upstream: StubUpstream
+) -> None:
+    """And whole: what of it is the upstream's own credential goes there from both."""
+    with StubUpstream() as server:
+        server.answer("/oauth/introspect", Behaviour(body=json.dumps(ACTIVE_THEN_NOT[0]).encode()))
+        asked = Introspection(url=HttpUrl(f"{server.url}/oauth/introspect"))
+        gateway = make_gateway(card="zoho-crm", identity="introspection", introspection=asked, start=False)
+        gateway.org("acme", plan="standard")
+        gateway.start()
+        fields = {"Authorization": "Bearer t", "X-Api-Key": "theirs"}
+        callers = [gateway.caller(), Caller(gateway.address, source="127.0.0.2")]
+        for caller in callers * KNOWN_AFTER:
+            assert caller.ask("GET", "/crm/v8/Leads", fields=fields).status == 200
+        callers[1].close()
+    said = [(each.fields["x-forwarded-for"], each.fields.get("x-api-key")) for each in upstream.requests]
+    assert said == [("127.0.0.1", "theirs"), ("127.0.0.2", "theirs")] * KNOWN_AFTER

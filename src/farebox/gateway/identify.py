@@ -135,7 +135,8 @@ class Identifier:
     def _remember(self, head: RequestHead, who: Identified, image: DirectoryImage, *, until: float) -> None:
         """The same credentials again are the same caller, by this image and until then; refusals are looked up anew."""
         known = head.known
-        if known is not None and isinstance(who, Caller):
+        # Where the head was given lines (the upstream's own X-Api-Key), every call's has to be given them.
+        if known is not None and isinstance(who, Caller) and head.lines is known.head.lines:
             known.caller, known.identifier, known.image, known.until = who, self, image, until
 
     def _by_token(
