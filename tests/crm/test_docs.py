@@ -43,7 +43,6 @@ NOT_SUPPORTED = {
     "attachments": "POST Leads/1/Attachments",
     "tags": "GET settings/tags",
     "timeline": "GET Leads/1/__timeline",
-    "mass update": "POST Leads/actions/mass_update",
     "locks": "POST Leads/1/actions/lock",
     "layouts": "GET settings/layouts",
     "related lists": "GET settings/related_lists",

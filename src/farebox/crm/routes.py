@@ -13,6 +13,7 @@ from farebox.crm import (
     conversion,
     coql,
     deleted,
+    mass,
     merging,
     metadata,
     notifications,
@@ -48,6 +49,7 @@ ROUTES: tuple[Route, ...] = (
     *reading.ROUTES,
     *conversion.ROUTES,
     *merging.ROUTES,
+    *mass.ROUTES,
     *writing.ROUTES,
     *related.ROUTES,
 )

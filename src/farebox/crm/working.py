@@ -1,6 +1,6 @@
 """Which workers run beside the calls of an API: the place where a family that works in the background puts its own."""
 
-from farebox.crm import bulk_read, bulk_write, deleted, deliveries, jobs
+from farebox.crm import bulk_read, bulk_write, deleted, deliveries, jobs, mass
 from farebox.crm.background import Workers
 from farebox.crm.settings import Settings
 from farebox.crm.store import Store
@@ -8,6 +8,7 @@ from farebox.crm.store import Store
 KINDS = {
     bulk_read.KIND: (bulk_read.piece, bulk_read.show),
     bulk_write.KIND: (bulk_write.piece, bulk_write.show),
+    **mass.KINDS,
 }
 """Each kind of job: what does its next piece, and how it is shown."""
 
