@@ -26,6 +26,7 @@ from urllib.request import urlopen
 
 import psutil
 
+import bench_crm
 import bench_quota
 from farebox.quota.directory import Directory
 
@@ -110,6 +111,7 @@ def measure(stack: ExitStack, folder: Path, nginx: str, arguments: argparse.Name
 
     figures += bench_workers.measure(folder, upstream, arguments)
     figures += bench_quota.measure(folder, rounds=arguments.rounds)
+    figures += bench_crm.measure()
     from bench_peers import ENVIRONMENT, Ground, compare  # noqa: PLC0415 - it is made of the functions here
 
     environment = arguments.peers or ENVIRONMENT
