@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, zip_longest
 from pathlib import Path
 
 import httpx
@@ -175,6 +175,10 @@ def test_an_official_sdk_makes_the_same_calls_directly_and_through_the_gateway_e
             archive.writestr("leads.csv", "\n".join(LEADS))
     run(program(tmp_path / "direct"), world.crm_url, f"{sdk} direct", tmp_path / "direct")
     expected = run(program(tmp_path / "through"), world.farebox.gateway_url, sdk, tmp_path / "through")
-    assert world.charged(sdk) == expected
+    charged = world.charged(sdk)
+    differs = [
+        f"charged {ours}, the price is {price}" for ours, price in zip_longest(charged, expected) if ours != price
+    ]
+    assert not differs, "\n".join(differs)
     assert world.charged(f"{sdk} direct") == []
     assert world.arrived(sdk) == world.arrived(f"{sdk} direct")
