@@ -72,6 +72,21 @@ def run(  # noqa: PLR0917 (typer names them all)
         bool,
         typer.Option("--no-token-limits", help="Let tokens be asked for as often as wanted, unlike the original."),
     ] = False,
+    functions: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of functions: NAME.py with def run(crm, ...) is the function NAME."),
+    ] = None,
+    gateway_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where functions call the API. Default: the public URL."),
+    ] = None,
+    function_seconds: Annotated[
+        float, typer.Option(min=0.1, max=900, help="A run of a function that takes longer is ended.")
+    ] = 60,
+    function_memory_mb: Annotated[
+        int, typer.Option(min=16, max=8_192, help="Memory of a run of a function, beyond Python's own.")
+    ] = 128,
+    functions_at_once: Annotated[int, typer.Option(min=1, max=100, help="More functions at once are refused.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Say where it listens as one line of JSON.")] = False,
 ) -> None:
     """Run the reference CRM API: Zoho CRM v8 and Bigin v2 on SQLite, for tests (long because of its options).
@@ -81,12 +96,24 @@ def run(  # noqa: PLR0917 (typer names them all)
     """
     if context.invoked_subcommand is not None:
         return
+    from farebox.crm.errors import StoreError
     from farebox.crm.request_log import RequestLog
     from farebox.crm.serve import serve
-    from farebox.crm.settings import TokenLimits
+    from farebox.crm.settings import FunctionSettings, TokenLimits
     from farebox.crm.store import Store
 
     with _problems_in_a_sentence():
+        if functions is not None and not functions.is_dir():
+            raise StoreError(f"--functions {functions} is no folder. Make it, or name another.")
+        bounds = None
+        if functions is not None:
+            bounds = FunctionSettings(
+                folder=functions,
+                gateway_url=gateway_url,
+                seconds_max=function_seconds,
+                memory_mb=function_memory_mb,
+                at_once=functions_at_once,
+            )
         if reset:
             _reset(data, yes=yes)
         store = Store(data / STORE_FILE)
@@ -99,6 +126,7 @@ def run(  # noqa: PLR0917 (typer names them all)
             request_log=None if request_log is None else RequestLog(request_log),
             local_callbacks=local_callbacks,
             token_limits=None if no_token_limits else TokenLimits(),
+            functions=bounds,
             on_listening=lambda url: _announce(url, credentials, data=data, as_json=as_json),
         )
     store.close()

@@ -79,6 +79,8 @@ class _App:
                 self._engine.workers.start()
                 await send({"type": "lifespan.startup.complete"})
             else:
+                if self._engine.runs is not None:
+                    self._engine.runs.stop()
                 self._engine.workers.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return

@@ -12,6 +12,7 @@ import msgspec
 
 from farebox.crm.background import Workers
 from farebox.crm.errors import ApiError, invalid_param, unreadable_body
+from farebox.crm.function_runs import Runs
 from farebox.crm.organisations import Organisation, User, to_iso
 from farebox.crm.settings import Settings
 from farebox.crm.store import Store
@@ -62,6 +63,7 @@ class Call:
     """A call that is allowed: who makes it, with what, and when (`at`, whole seconds since 1970).
 
     Names of headers are in lower case. `dispatch` answers another request for the same caller.
+    `runs` None: it may run no functions.
     """
 
     store: Store
@@ -78,6 +80,7 @@ class Call:
     dispatch: Callable[[Incoming], Answer]
     uploads: tuple[Upload, ...] = ()
     records_max: int | None = None
+    runs: Runs | None = None
     id: str = field(default_factory=lambda: os.urandom(8).hex())
 
     def at_most(self, maximum: int) -> int:

@@ -7,6 +7,7 @@ from farebox.crm import tokens
 from farebox.crm.background import Workers
 from farebox.crm.call import Answer, Call, Incoming
 from farebox.crm.errors import invalid_token, no_permission
+from farebox.crm.function_runs import Runs
 from farebox.crm.organisations import find_organisation, find_user
 from farebox.crm.route import Route
 from farebox.crm.routes import find_route, split_path
@@ -22,6 +23,7 @@ class Engine:
         self.store = store
         self.settings = settings
         self.workers = workers
+        self.runs = None if settings.functions is None else Runs(settings.functions)
 
     def route_of(self, method: str, path: str) -> Route:
         """The line of the table a request is answered by; raises what is wrong with path or method."""
@@ -62,6 +64,7 @@ class Engine:
             body=incoming.body,
             uploads=tuple(incoming.uploads),
             records_max=incoming.records_max,
+            runs=self.runs,
             at=self.store.now(),
             dispatch=lambda inner: self._answer_inner(inner, grant),
         )

@@ -1,4 +1,4 @@
-"""Calls that the API makes itself, for callbacks and notifications, and the addresses it makes them to.
+"""Calls that the API makes itself, for callbacks, notifications and functions, and the addresses it makes them to.
 
 https to a public address; with `allow_local` also http and https to loopback, for tests on one machine. What is
 checked is the address that is connected to, so that no name can lead elsewhere in between. Redirects are not followed.
@@ -7,7 +7,8 @@ checked is the address that is connected to, so that no name can lead elsewhere 
 import ipaddress
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -26,6 +27,15 @@ class UrlRefusedError(Exception):
 
 class UndeliveredError(Exception):
     """The call was not taken: no connection, no answer in time, or a status other than 2xx. The text says which."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What came back; names of headers in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 def check_url(url: object, *, allow_local: bool) -> str:
@@ -53,29 +63,46 @@ def check_url(url: object, *, allow_local: bool) -> str:
 
 def post(url: str, body: bytes, *, content_type: str = "application/json", allow_local: bool) -> None:
     """POST the body once. Raises UrlRefusedError or UndeliveredError; nothing is retried here."""
+    answer = request("POST", url, body=body, headers={"content-type": content_type}, allow_local=allow_local)
+    if answer.status not in SUCCESSES:
+        raise UndeliveredError(f"answered {answer.status}")
+
+
+def request(
+    method: str,
+    url: str,
+    *,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    allow_local: bool,
+    answer_bytes_max: int = ANSWER_BYTES_MAX,
+) -> Answered:
+    """One call, whatever its status says. Raises UrlRefusedError, or UndeliveredError when there is no answer.
+
+    Of a body longer than `answer_bytes_max` a part is read that is longer too.
+    """
     check_url(url, allow_local=allow_local)
-    headers: dict[bytes | str, bytes | str] = {
-        "content-type": content_type,
-        "user-agent": "farebox-crm",
-        "connection": "close",
-    }
+    fields = {"user-agent": "farebox-crm", **{name.lower(): value for name, value in headers.items()}}
+    fields["connection"] = "close"
     limits = dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT_S)
     backend = _CheckedBackend(allow_local=allow_local)
     try:
         with (
             httpcore.ConnectionPool(network_backend=backend, ssl_context=ssl.create_default_context()) as pool,
-            pool.stream("POST", url, headers=headers, content=body, extensions={"timeout": limits}) as answer,
+            pool.stream(
+                method, url, headers=list(fields.items()), content=body, extensions={"timeout": limits}
+            ) as answer,
         ):
-            size = 0
+            chunks, size = [], 0
             for chunk in answer.iter_stream():
+                chunks.append(chunk)
                 size += len(chunk)
-                if size > ANSWER_BYTES_MAX:
+                if size > answer_bytes_max:
                     break
-            status = answer.status
+            found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers}
+            return Answered(status=answer.status, headers=found, body=b"".join(chunks))
     except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, OSError) as error:
         raise UndeliveredError(f"{type(error).__name__}: {error}".rstrip(": ")) from error
-    if status not in SUCCESSES:
-        raise UndeliveredError(f"answered {status}")
 
 
 class _CheckedBackend(httpcore.SyncBackend):

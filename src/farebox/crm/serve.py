@@ -8,7 +8,7 @@ import uvicorn
 from farebox.crm.app import create_app
 from farebox.crm.errors import StoreError
 from farebox.crm.request_log import RequestLog
-from farebox.crm.settings import Settings, TokenLimits
+from farebox.crm.settings import FunctionSettings, Settings, TokenLimits
 from farebox.crm.store import Store
 
 BACKLOG = 1_024
@@ -66,6 +66,7 @@ def serve(
     request_log: RequestLog | None = None,
     local_callbacks: bool = False,
     token_limits: TokenLimits | None = None,
+    functions: FunctionSettings | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM. `on_listening` is given the URL once connections are accepted."""
     listener = listen(host, port)
@@ -73,5 +74,7 @@ def serve(
         url = (public_url or url_of(listener)).rstrip("/")
         if on_listening is not None:
             on_listening(url)
-        settings = Settings(public_url=url, local_callbacks=local_callbacks, token_limits=token_limits)
+        settings = Settings(
+            public_url=url, local_callbacks=local_callbacks, token_limits=token_limits, functions=functions
+        )
         make_server(store, settings, request_log).run(sockets=[listener])

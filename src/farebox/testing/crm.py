@@ -19,7 +19,7 @@ from farebox.crm.provision import (
     create_resource_server,
 )
 from farebox.crm.serve import listen, make_server, url_of
-from farebox.crm.settings import Settings, TokenLimits
+from farebox.crm.settings import FunctionSettings, Settings, TokenLimits
 from farebox.crm.store import Store
 
 START_S = 10
@@ -116,17 +116,21 @@ def running_crm(
     public_url: str | None = None,
     local_callbacks: bool = True,
     token_limits: TokenLimits | None = None,
+    functions: FunctionSettings | None = None,
 ) -> Iterator[RunningCrm]:
     """Run the API in a thread on a free loopback port; it has stopped when the block ends.
 
     Data is gone with the block unless `path` names a file. `public_url` is the `api_domain` of token answers when
     clients reach the API through something in front of it. `local_callbacks`: callbacks may lead to this machine.
     Tokens may be asked for as often as wanted unless there are `token_limits` (`TokenLimits()`: the original's).
+    `functions`: where functions lie and what a run of them may take.
     """
     store = Store(path)
     listener = listen("127.0.0.1", 0)
     url = url_of(listener)
-    settings = Settings(public_url=public_url or url, local_callbacks=local_callbacks, token_limits=token_limits)
+    settings = Settings(
+        public_url=public_url or url, local_callbacks=local_callbacks, token_limits=token_limits, functions=functions
+    )
     server = make_server(store, settings)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="crm", daemon=True)
     try:
