@@ -138,6 +138,6 @@ def _answer(outcome: Outcome, *, api_name: str, function_id: str) -> Answer:
 
 PATH: Final = "functions/{api_name}/actions/execute"
 ROUTES = (
-    route("GET", PATH, "functions.execute read", execute, takes_form=True),
+    route("GET", PATH, "functions.execute read", execute),
     route("POST", PATH, "functions.execute create", execute, takes_form=True),
 )

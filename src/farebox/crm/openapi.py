@@ -73,11 +73,11 @@ def _operation(product: str, route: Route) -> Json:
             "4XX": _content("Refused", {"anyOf": [{"$ref": "#/components/schemas/Refusal"}, _ref("Results")]}),
         },
     }
-    if route.takes_form:
+    if told is not None and told.body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": BODIES[told.body]}}}
+    elif route.takes_form:
         body = {"multipart/form-data": {"schema": _ref("Upload")}}
         operation["requestBody"] = {"required": True, "content": body}
-    elif told is not None and told.body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": BODIES[told.body]}}}
     elif route.method not in WITHOUT_BODY:
         operation["requestBody"] = {"content": {"application/json": {"schema": {"type": "object"}}}}
     return operation

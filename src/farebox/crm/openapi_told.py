@@ -25,6 +25,8 @@ PARAMS: Final[dict[str, Schema]] = {
     "phone": _TEXT,
     "word": _TEXT,
     "type": _TEXT,
+    "auth_type": {"type": "string", "enum": ["oauth"]},
+    "arguments": {"type": "string", "examples": ['{"lead_id": "5725767000001000001"}']},
     "module": {"type": "string", "examples": ["Contacts"]},
     "channel_ids": {"type": "string", "examples": ["1000000068001"]},
     "channel_id": _TEXT,
@@ -77,6 +79,7 @@ BODIES: Final[dict[str, Schema]] = {
         select_query={"type": "string", "examples": ["select Last_Name from Contacts where Last_Name is not null"]},
         include_meta={"type": "array", "items": {"type": "string", "enum": ["fields"]}},
     ),
+    "arguments": {"type": "object", "required": ["arguments"], "properties": {"arguments": {"type": "object"}}},
     "composite": _object(
         "__composite_requests",
         __composite_requests=_list(
@@ -177,6 +180,8 @@ TOLD: Final[dict[tuple[str, str], Told]] = {
     ("GET", "{module}/search"): Told(("fields", *_PAGES, *_FOUND)),
     ("GET", "{module}/actions/count"): Told(("cvid", *_FOUND)),
     ("GET", "{module}/deleted"): Told(("type", *_PAGES), headers=("If-Modified-Since",)),
+    ("GET", "functions/{api_name}/actions/execute"): Told(("auth_type", "arguments")),
+    ("POST", "functions/{api_name}/actions/execute"): Told(("auth_type", "arguments"), body="arguments"),
     ("POST", "{module}"): Told(body="records"),
     ("PUT", "{module}"): Told(body="records", headers=("If-Unmodified-Since",)),
     ("PUT", "{module}/{record_id}"): Told(body="records", headers=("If-Unmodified-Since",)),
