@@ -49,7 +49,7 @@ class Functions:
     def write(self, name: str, source: str) -> None:
         (self.folder / f"{name}.py").write_text(dedent(source), encoding="utf-8")
 
-    def execute(self, name: str, /, caller: Caller | None = None, **arguments: Any) -> httpx.Response:
+    def execute(self, name: str, caller: Caller | None = None, /, **arguments: Any) -> httpx.Response:
         path = f"functions/{name}/actions/execute"
         return (caller or self.caller).send("POST", path, {"arguments": arguments}, params={"auth_type": "oauth"})
 
