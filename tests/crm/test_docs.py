@@ -52,7 +52,6 @@ NOT_SUPPORTED = {
     "currencies": "GET settings/currencies",
     "variables": "GET settings/variables",
     "workflows": "GET settings/automation/workflow_rules",
-    "changing fields": "POST settings/fields",
 }
 
 

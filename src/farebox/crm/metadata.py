@@ -6,7 +6,7 @@ from farebox.crm.call import Answer, Call
 from farebox.crm.errors import ApiError, invalid_module, invalid_module_param, invalid_path_id, param_missing
 from farebox.crm.organisations import User, list_users
 from farebox.crm.route import route
-from farebox.crm.schema import ANY_MODULE, SYSTEM_NAMES, DataType, Field, Module
+from farebox.crm.schema import ANY_MODULE, SYSTEM_NAMES, AutoNumber, DataType, Field, Module
 
 PROFILES_SERIAL = 26_011
 PICKLIST_SERIAL = 10_000_000_000
@@ -17,9 +17,9 @@ Shown = dict[str, Any]
 
 
 def list_modules(call: Call) -> Answer:
-    """`GET /settings/modules`: 304 when nothing changed since If-Modified-Since (nothing ever does)."""
+    """`GET /settings/modules`: 304 when no module changed since If-Modified-Since."""
     since = call.instant_header("if-modified-since")
-    if since is not None and call.organisation.created <= since:
+    if since is not None and call.organisation.changed() <= since:
         return Answer(status=304)
     modules = call.organisation.catalogue.values()
     admin = _first_admin(call)
@@ -35,8 +35,14 @@ def get_module(call: Call, *, name: str) -> Answer:
 
 
 def list_fields(call: Call) -> Answer:
-    """`GET /settings/fields?module=`: all fields of a module; `type=unused` has none (204)."""
+    """`GET /settings/fields?module=`: all fields of a module; `type=unused` has none (204).
+
+    304 when none changed since If-Modified-Since.
+    """
     module = module_param(call)
+    since = call.instant_header("if-modified-since")
+    if since is not None and call.organisation.changed(module) <= since:
+        return Answer(status=304)
     if call.choice("type", ("all", "unused", "used"), default="all") == "unused":
         return Answer(status=204)
     return Answer(status=200, payload={"fields": [show_field(call, module, each) for each in module.fields]})
@@ -103,7 +109,7 @@ def _module(call: Call, module: Module, admin: User) -> Shown:
         "profiles": profiles(call),
         "profile_count": 2,
         "modified_by": {"name": admin.full_name, "id": str(admin.id)} if custom else None,
-        "modified_time": call.iso(call.organisation.created) if custom else None,
+        "modified_time": call.iso(call.organisation.changed(module)) if custom else None,
         "parent_module": {},
         "arguments": [],
         "web_link": None,
@@ -162,7 +168,7 @@ def show_field(call: Call, module: Module, each: Field) -> Shown:
         "currency": {"rounding_option": "normal", "precision": CURRENCY_DECIMALS}
         if each.data_type is DataType.CURRENCY
         else {},
-        "auto_number": {"prefix": "", "suffix": "", "start_number": 1} if each.data_type is DataType.AUTONUMBER else {},
+        "auto_number": _auto_number(each),
         "pick_list_values": _choices(call, module, each),
         "pick_list_values_sorted_lexically": False,
         "default_value": None,
@@ -186,6 +192,13 @@ def show_field(call: Call, module: Module, each: Field) -> Shown:
         "hipaa_compliance_enabled": False,
         "static_field": system,
     }
+
+
+def _auto_number(each: Field) -> Shown:
+    if each.data_type is not DataType.AUTONUMBER:
+        return {}
+    form = each.auto_number or AutoNumber()
+    return {"prefix": form.prefix, "suffix": form.suffix, "start_number": form.start}
 
 
 def _lookup(call: Call, module: Module, each: Field) -> Shown:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from farebox.crm.catalogue_bigin import CATALOGUES
+from farebox.crm.definitions import read_definitions
 from farebox.crm.schema import Catalogue, Module
 from farebox.crm.store import SERIALS_PER_ORGANISATION
 
@@ -23,6 +24,7 @@ class Organisation:
     id_prefix: int
     unique_fields: str
     created: int
+    definitions: str = "{}"
 
     def full_id(self, serial: int) -> int:
         """The 19-digit id of this organisation's thing number `serial`."""
@@ -31,18 +33,28 @@ class Organisation:
     @property
     def catalogue(self) -> Catalogue:
         """The organisation's modules by API name."""
-        return _catalogue(self.product, self.unique_fields)
+        return _catalogue(self.product, self.unique_fields, self.definitions)
 
     def module(self, name: str) -> Module | None:
         """The module of this API name, alias or id; letters count in either case."""
-        return _modules_by_word(self.product, self.unique_fields).get(name.lower()) or self._module_by_id(name)
+        by_word = _modules_by_word(self.product, self.unique_fields, self.definitions)
+        return by_word.get(name.lower()) or self._module_by_id(name)
+
+    def changed(self, module: Module | None = None) -> int:
+        """When the module's definition last changed, in seconds since 1970; without one: any module's."""
+        changed = read_definitions(self.definitions).changed
+        known = changed.values() if module is None else (changed.get(module.api_name, 0),)
+        return max(self.created, *known, 0)
 
     def module_id(self, module: Module) -> int:
         """The id of a module."""
         return self.full_id(2_000 + module.number)
 
     def field_id(self, module: Module, api_name: str) -> int:
-        """The id of a field: its place in the module's table."""
+        """The id of a field: its own, or by its place in the module's table."""
+        own = module.by_name[api_name].own_id
+        if own is not None:
+            return own
         position = next(n for n, each in enumerate(module.fields) if each.api_name == api_name)
         return self.full_id(100_000 + module.number * 1_000 + position)
 
@@ -110,7 +122,8 @@ def to_iso(seconds: int, zone: tzinfo) -> str:
 def find_organisation(db: sqlite3.Connection, zgid: int) -> Organisation:
     """The organisation of this zgid; a missing one is a bug of the caller."""
     row = db.execute(
-        "SELECT zgid, name, product, edition, id_prefix, unique_fields, created FROM organisation WHERE zgid = ?",
+        "SELECT zgid, name, product, edition, id_prefix, unique_fields, created, definitions "
+        "FROM organisation WHERE zgid = ?",
         (zgid,),
     ).fetchone()
     return Organisation(**dict(row))
@@ -145,13 +158,14 @@ def _user(row: sqlite3.Row) -> User:
 
 
 @lru_cache(maxsize=64)
-def _catalogue(product: str, unique_fields: str) -> Catalogue:
+def _catalogue(product: str, unique_fields: str, definitions: str) -> Catalogue:
     wanted = {name: frozenset(fields) for name, fields in json.loads(unique_fields).items()}
     modules = CATALOGUES[product]
-    return {name: module.with_unique(wanted[name]) if name in wanted else module for name, module in modules.items()}
+    base = {name: module.with_unique(wanted[name]) if name in wanted else module for name, module in modules.items()}
+    return read_definitions(definitions).extend(base)
 
 
 @lru_cache(maxsize=64)
-def _modules_by_word(product: str, unique_fields: str) -> dict[str, Module]:
-    modules = _catalogue(product, unique_fields).values()
+def _modules_by_word(product: str, unique_fields: str, definitions: str) -> dict[str, Module]:
+    modules = _catalogue(product, unique_fields, definitions).values()
     return {word.lower(): module for module in modules for word in (module.api_name, *module.aliases)}

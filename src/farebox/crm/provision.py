@@ -186,7 +186,8 @@ def _insert_organisation(
         number = FIRST_ZGID if highest is None else highest + 1
     unique = json.dumps({module: list(fields) for module, fields in unique_fields.items()})
     db.execute(
-        "INSERT INTO organisation VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO organisation (zgid, name, product, edition, id_prefix, next_serial, unique_fields, created) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (number, name, product, edition, FIRST_ID_PREFIX + position, FIRST_SERIAL, unique, at),
     )
     return find_organisation(db, number)

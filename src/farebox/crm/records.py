@@ -10,7 +10,7 @@ from farebox.crm.call import Call
 from farebox.crm.changes import Change, Operation, announce
 from farebox.crm.errors import duplicate_data, invalid_related_id
 from farebox.crm.organisations import Organisation, next_id
-from farebox.crm.schema import ANY_MODULE, DataType, Module
+from farebox.crm.schema import ANY_MODULE, AutoNumber, DataType, Module
 from farebox.crm.validate import Checked, Reference, Stored
 
 Details = dict[str, Any]
@@ -68,7 +68,9 @@ class RecordWriter:
         owner = values.pop("Owner", None) or call.user.id
         for field in self.module.fields:
             if field.data_type is DataType.AUTONUMBER:
-                values[field.api_name] = str(self._next_number(f"{self.module.api_name}.{field.api_name}"))
+                form = field.auto_number or AutoNumber()
+                number = self._next_number(f"{self.module.api_name}.{field.api_name}") - 1 + form.start
+                values[field.api_name] = f"{form.prefix}{number}{form.suffix}"
         self._db.execute(
             INSERT_RECORD,
             (

@@ -69,8 +69,20 @@ JSON_TYPES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AutoNumber:
+    """How an autonumber is written: `INV-` 21 `/26` is INV-21/26, the next record's INV-22/26."""
+
+    prefix: str = ""
+    start: int = 1
+    suffix: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """One field of a module. `length` is in characters or, for numbers, digits."""
+    """One field of a module. `length` is in characters or, for numbers, digits.
+
+    `own_id` is the id of a field the organisation made itself; all others have ids by their place.
+    """
 
     api_name: str
     label: str
@@ -82,6 +94,8 @@ class Field:
     custom: bool = False
     choices: tuple[str, ...] = ()
     target: str | None = None
+    own_id: int | None = None
+    auto_number: AutoNumber | None = None
 
     @property
     def json_type(self) -> str:
