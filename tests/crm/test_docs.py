@@ -41,7 +41,6 @@ NOT_SUPPORTED = {
     "files": "POST files",
     "photos": "GET Leads/1/photo",
     "attachments": "POST Leads/1/Attachments",
-    "tags": "GET settings/tags",
     "timeline": "GET Leads/1/__timeline",
     "locks": "POST Leads/1/actions/lock",
     "layouts": "GET settings/layouts",

@@ -285,7 +285,9 @@ class _Conversion:
                         self._db, self._call, writer.module, name=tag["name"], color_code=tag["color_code"]
                     )
                 )
-            tag_store.set_tags(self._db, self._call, record_id, list(dict.fromkeys(wanted)))
+            row = self._writers[module].find(record_id)
+            assert row is not None, "made or found just now"
+            self._writers[module].set_tags(row, list(dict.fromkeys(wanted)))
 
     def _move_attachments(self, made: Mapping[str, int | None]) -> None:
         given = self._data.get("move_attachments_to")

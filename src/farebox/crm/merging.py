@@ -126,7 +126,8 @@ def move_related(call: Call, db: sqlite3.Connection, *, source: int, target: int
         for each in (target, source)
     ]
     db.execute(
-        "UPDATE record SET tags = ? WHERE id = ?", (json.dumps(list(dict.fromkeys([*tags[0], *tags[1]]))), target)
+        "UPDATE record SET tags = ? WHERE id = ?",
+        (json.dumps(list(dict.fromkeys([*tags[0], *tags[1]])), separators=(",", ":")), target),
     )
 
 

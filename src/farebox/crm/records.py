@@ -1,7 +1,7 @@
 """Records of one module in the store: find, write, delete, and what only the store can check."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -122,6 +122,16 @@ class RecordWriter:
         index_values(self._db, self.organisation.zgid, self.module, row["id"], values)
         self._announce(Operation.UPDATE, row["id"], values, changed)
         return self._details(row["id"], created=row["created"], created_by=row["created_by"])
+
+    def set_tags(self, row: sqlite3.Row, tags: Sequence[int]) -> None:
+        """These are the record's tags from now on; nothing is written when they are already."""
+        given = msgspec.json.encode(list(tags)).decode()
+        changed = self._db.execute(
+            "UPDATE record SET tags = ?, modified_by = ?, modified = ? WHERE id = ? AND tags <> ?",
+            (given, self._call.user.id, self._call.at, row["id"], given),
+        )
+        if changed.rowcount:
+            self._announce(Operation.UPDATE, row["id"], msgspec.json.decode(row["body"]), ("Tag",))
 
     def delete(self, row: sqlite3.Row) -> None:
         """Move a record to the recycle bin; what points at it keeps its id and loses its name."""

@@ -23,6 +23,7 @@ from farebox.crm import (
     reading,
     related,
     search,
+    tags,
     uploads,
     view_settings,
     writing,
@@ -54,6 +55,7 @@ ROUTES: tuple[Route, ...] = (
     *conversion.ROUTES,
     *merging.ROUTES,
     *mass.ROUTES,
+    *tags.ROUTES,
     *writing.ROUTES,
     *related.ROUTES,
 )

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 from farebox.crm.call import Call
@@ -78,14 +78,6 @@ def of_record(db: sqlite3.Connection, record_id: int) -> list[int]:
     row = db.execute("SELECT tags FROM record WHERE id = ?", (record_id,)).fetchone()
     ids: list[int] = json.loads(row["tags"])
     return ids
-
-
-def set_tags(db: sqlite3.Connection, call: Call, record_id: int, tags: Sequence[int]) -> None:
-    """These are the record's tags from now on; it counts as modified."""
-    db.execute(
-        "UPDATE record SET tags = ?, modified = ?, modified_by = ? WHERE id = ?",
-        (json.dumps(list(tags)), call.at, call.user.id, record_id),
-    )
 
 
 def shown(db: sqlite3.Connection, ids: Iterable[int]) -> dict[int, dict[str, Any]]:
