@@ -35,7 +35,7 @@ soak-crash: ## kill -9 at 10,000 points and moments, the books judged after each
 	FAREBOX_CRASHES=$$(( $(KILLS) * 94 / 100 )) FAREBOX_KILLS=$$(( $(KILLS) * 5 / 100 )) \
 	FAREBOX_SUPERVISOR_KILLS=$$(( $(KILLS) / 100 )) $(if $(SEED),FAREBOX_SEED=$(SEED)) $(BIN)/pytest -s tests/crash
 
-fuzz: ## parser and card matcher on made-up input without end, or FUZZ_SECONDS=n; FAREBOX_SEED=n begins there
+fuzz: ## parser, card matcher and CRM API on made-up input without end, or FUZZ_SECONDS=n; FAREBOX_SEED=n begins there
 	@tools/setup
 	$(BIN)/python tools/fuzz.py
 

@@ -37,6 +37,15 @@ QUERIES = (
     "select",
     "select id from Nope where (((",
 )
+VALID: Mapping[str, Mapping[str, Any]] = {
+    "Contacts": {"Last_Name": "A", "Email": "a@x.example"},
+    "Leads": {"Last_Name": "A", "Company": "C"},
+    "Accounts": {"Account_Name": "A"},
+    "Tasks": {"Subject": "S"},
+    "Products": {"Product_Name": "P"},
+    "Notes": {"Note_Content": "N"},
+}
+"""What is enough to make a record of a module; odd values come on top."""
 WORDS = ("Last_Name", "Email", "Account_Name", "Owner", "id", "Tag", "Modified_Time", "Created_By", "Full_Name", "Nope")
 
 
@@ -147,29 +156,29 @@ def make_calls(stage: Stage, operation: Any, *, calls: int, number: int) -> None
 
 def _known_words(case: Any, stage: Stage, product: str, chance: random.Random) -> None:
     """Put words the API knows where made-up ones would be refused at the door."""
+    module = chance.choice(tuple(VALID))
     for name in case.path_parameters or {}:
         if chance.random() < 0.9:
             if name == "module":
-                case.path_parameters[name] = chance.choice(
-                    ("Contacts", "Accounts", "Tasks", "Products", "Notes", "Leads")
-                )
+                case.path_parameters[name] = module
             elif name.endswith("_id"):
                 case.path_parameters[name] = chance.choice(stage.ids[product])
     known = {
         "fields": ",".join(chance.sample(WORDS, 3)),
         "criteria": chance.choice(CRITERIA),
         "ids": ",".join(chance.sample(stage.ids[product], 2)),
-        "module": chance.choice(("Contacts", "Leads", "Accounts")),
+        "module": chance.choice(tuple(VALID)),
     }
     if isinstance(case.query, dict):
-        for name, value in known.items():
-            if name in case.query and chance.random() < 0.7:
-                case.query[name] = value
+        if chance.random() < 0.5:  # most made-up values are refused, and one refused value hides all others
+            case.query = {name: case.query[name] for name in list(case.query)[:1]}
+        if chance.random() < 0.7:
+            case.query |= {name: value for name, value in known.items() if name in case.query or name == "fields"}
     if isinstance(case.body, dict) and chance.random() < 0.8:
-        _known_body(case, stage, product, chance)
+        _known_body(case, stage, product, chance, VALID[module])
 
 
-def _known_body(case: Any, stage: Stage, product: str, chance: random.Random) -> None:
+def _known_body(case: Any, stage: Stage, product: str, chance: random.Random, valid: Mapping[str, Any]) -> None:
     body = case.body
     if "select_query" in body:
         body["select_query"] = chance.choice(QUERIES)
@@ -179,7 +188,8 @@ def _known_body(case: Any, stage: Stage, product: str, chance: random.Random) ->
             continue
         for each in body[name][:3]:
             if isinstance(each, dict):
-                each.update({word: chance.choice(ODD) for word in chance.sample(WORDS, 3)})
+                each.update(valid)
+                each.update({word: chance.choice(ODD) for word in chance.sample(WORDS, chance.randint(0, 3))})
                 if chance.random() < 0.5:
                     each["id"] = chance.choice(stage.ids[product])
                 if name == LISTS[2]:

@@ -75,6 +75,15 @@ def test_extreme_bodies_are_the_callers_fault(caller: Caller, method: str, body:
     assert caller.get("Subscriptions", fields="Name,Renews_At").status_code == 204
 
 
+@pytest.mark.parametrize("path", ["/crm/v8/upload", "/oauth/v2/token"])
+def test_a_form_that_cannot_be_read_is_the_callers_fault(caller: Caller, path: str) -> None:
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    for body in (b"--x\r\nbroken", b"--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--", b"\0" * 9):
+        answer = caller.http.post(path, content=body, headers=headers)
+        assert answer.status_code in (200, 400), answer.text
+        assert {"code", "error", "ERROR_CODE"} & set(answer.json())
+
+
 def test_odd_requests_never_come_to_500(caller: Caller) -> None:
     seed = random.randrange(10**9)
     print(f"seed {seed}")

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -94,9 +95,9 @@ class _App:
             return _response(await self._answer(request), head=request.method == "HEAD")
         except ApiError as refusal:
             return _refused(refusal)
-        except HTTPException as error:
-            # Starlette's word for a form it cannot parse
-            return _refused(ApiError(error.status_code, "INVALID_REQUEST", str(error.detail)))
+        except (HTTPException, MultiPartException) as error:
+            # Starlette's words for a form it cannot parse
+            return _refused(ApiError(400, "INVALID_REQUEST", str(error)))
         except ClientDisconnect:
             raise
         except Exception:
