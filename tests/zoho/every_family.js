@@ -259,6 +259,25 @@ async function converting(lead) {
   assert.ok(["Contacts", "Accounts", "Deals"].every((module) => details.get(module))); // and it is no lead any more
 }
 
+/** The same change to many leads, then many deleted. */
+async function manyAtOnce(ids) {
+  const { RecordOperations, MassUpdateBodyWrapper } = zoho.Record;
+  const { MassDeleteCvidOperations, RecordIdBodyWrapper } = zoho.MassDeleteCvid;
+  const leads = new RecordOperations("Leads");
+  costs("mass_update", "Leads", 1);
+  const change = { data: [record({ City: "Boston" })], ids: ids.slice(20, 24), overWrite: true };
+  const results = seen(await leads.massUpdateRecords(filled(new MassUpdateBodyWrapper(), change))).getData();
+  assert.deepEqual(results.map((result) => result.constructor.name), Array(4).fill("MassUpdateSuccessResponse"));
+  const made = Array.from({ length: 100 }, (_, n) => record({ Last_Name: `Mass ${n}`, Company: "Acme" }));
+  costs("insert_records", "Leads", 10);
+  const first = each(await leads.createRecords(body(made), PLAIN()), 201);
+  costs("insert_records", "Leads", 1);
+  first.push(...each(await leads.createRecords(body([made[0]]), PLAIN()), 201));
+  costs("mass_delete", "Leads", 2); // 101 leads, one credit for each 100 begun
+  const doomed = filled(new RecordIdBodyWrapper(), { ids: first.map((details) => BigInt(details.get("id"))) });
+  each(await new MassDeleteCvidOperations("Leads").massDeleteByRecordId(doomed));
+}
+
 async function deleting(ids, merged) {
   const { RecordOperations, DeleteRecordsParam, GetDeletedRecordsParam } = zoho.Record;
   const leads = new RecordOperations("Leads");
@@ -405,6 +424,7 @@ await views();
 await notes(ids[20]);
 const merged = await cloningAndMerging(ids[20]);
 await deleting(ids, merged);
+await manyAtOnce(ids);
 await converting(ids[20]);
 await notified(url, next);
 await bulkReading(url, next);

@@ -34,6 +34,7 @@ from zohocrmsdk.src.com.zoho.crm.api.dc import DataCenter
 from zohocrmsdk.src.com.zoho.crm.api.fields import FieldsOperations, GetFieldsParam
 from zohocrmsdk.src.com.zoho.crm.api.find_and_merge import BodyWrapper as MergeBody
 from zohocrmsdk.src.com.zoho.crm.api.find_and_merge import FindAndMergeOperations, Merge, MergeData
+from zohocrmsdk.src.com.zoho.crm.api.mass_delete_cvid import MassDeleteCvidOperations, RecordIdBodyWrapper
 from zohocrmsdk.src.com.zoho.crm.api.modules import MinifiedModule, ModulesOperations
 from zohocrmsdk.src.com.zoho.crm.api.notes import BodyWrapper as NotesBody
 from zohocrmsdk.src.com.zoho.crm.api.notes import GetNoteParam, GetNotesParam, Note, NotesOperations, ParentId
@@ -50,6 +51,7 @@ from zohocrmsdk.src.com.zoho.crm.api.record import (
     GetDeletedRecordsParam,
     GetRecordHeader,
     GetRecordsParam,
+    MassUpdateBodyWrapper,
     Record,
     RecordCountParam,
     RecordOperations,
@@ -239,6 +241,23 @@ def finding() -> None:
         costs("query", "Leads", price)
         query = f"select Last_Name, Email from Leads where City = 'Austin' limit {limit}"
         assert len(seen(CoqlOperations().get_records(filled(Query(), select_query=query))).get_data()) == 11
+
+
+def many_at_once(ids: list[str]) -> None:
+    """The same change to many leads, then many deleted."""
+    leads = RecordOperations("Leads")
+    costs("mass_update", "Leads", 1)
+    change = filled(MassUpdateBodyWrapper(), data=[record(City="Boston")], ids=ids[20:24], over_write=True)
+    results = seen(leads.mass_update_records(change)).get_data()
+    assert [type(result).__name__ for result in results] == ["MassUpdateSuccessResponse"] * 4
+    made = [record(Last_Name=f"Mass {n}", Company="Acme") for n in range(100)]
+    costs("insert_records", "Leads", 10)
+    first = each(leads.create_records(body(*made), HeaderMap()), 201)
+    costs("insert_records", "Leads", 1)
+    first += each(leads.create_records(body(made[0]), HeaderMap()), 201)
+    costs("mass_delete", "Leads", 2)  # 101 leads, one credit for each 100 begun
+    doomed = filled(RecordIdBodyWrapper(), ids=[int(details["id"]) for details in first])
+    each(MassDeleteCvidOperations("Leads").mass_delete_by_record_id(doomed))
 
 
 def deleting(ids: list[str], merged: str) -> None:
@@ -433,6 +452,7 @@ def main(base: str, client_id: str, secret: str, refresh_token: str, directory: 
     notes(ids[20])
     merged = cloning_and_merging(ids[20])
     deleting(ids, merged)
+    many_at_once(ids)
     converting(ids[20])
     notified(url, came)
     bulk_reading(url, came)

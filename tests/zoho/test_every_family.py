@@ -26,6 +26,7 @@ from farebox.testing.books import read_books
 from farebox.testing.system import ChildProcess, Provision, RunningFarebox, free_port
 
 HERE = Path(__file__).parent
+FUNCTIONS = HERE.parents[1] / "docs" / "functions"
 CREDIT = 1_000
 GATEWAY = {"name": "Gateway", "client_id": "gateway", "client_secret": "gateway secret"}
 ORGS = {
@@ -80,22 +81,23 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     (folder / "seed.json").write_text(json.dumps(seed), encoding="utf-8")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
+    orgs = [Provision(org=zgid, plan="enterprise", licences=3, users=()) for zgid in ORGS.values()]
+    farebox = RunningFarebox(
+        folder / "farebox",
+        upstream_url=url,
+        orgs=orgs,
+        card="zoho-crm",
+        product="crm",
+        upstream={"identity": "introspection"},
+    )
     arguments = ["-m", "farebox.cli", "crm", "--port", str(port), "--data", str(folder / "crm"), "--local-callbacks"]
     arguments += ["--no-token-limits"]
     arguments += ["--organisations", str(folder / "seed.json"), "--request-log", str(folder / "arrived.jsonl")]
+    arguments += ["--functions", str(FUNCTIONS), "--gateway-url", farebox.gateway_url]
     crm = ChildProcess("crm", arguments, health_url=f"{url}/crm/v8/org", health_status=401, log=folder / "crm.log")
-    orgs = [Provision(org=zgid, plan="enterprise", licences=3, users=()) for zgid in ORGS.values()]
     with ExitStack() as stack:
         crm.start()
         stack.callback(crm.stop)
-        farebox = RunningFarebox(
-            folder / "farebox",
-            upstream_url=url,
-            orgs=orgs,
-            card="zoho-crm",
-            product="crm",
-            upstream={"identity": "introspection"},
-        )
         with farebox.config_path.open("a", encoding="utf-8") as config:
             config.write(f'api_domain = "{farebox.gateway_url}"\n')
             config.write(f'\n[upstream.introspection]\nurl = "{url}/oauth/v2/introspect"\nclient_id = "gateway"\n')
@@ -146,9 +148,15 @@ def test_what_the_sdks_do_not_offer_is_charged_its_price_by_plain_http(world: Wo
             for count, rollback in ((1, False), (1, True), (2, True))
         ]
         assert statuses == [200, 200, 400]
-        assert plain.get("/Leads", params={"fields": "Last_Name"}).json()["info"]["count"] == 2
+        leads = plain.get("/Leads", params={"fields": "Last_Name"}).json()["data"]
+        assert len(leads) == 2
+        # a function's run costs a function credit, and each of its two tasks what the call costs
+        arguments = json.dumps({"lead_id": leads[0]["id"]})
+        ran = plain.post("/functions/rate_lead/actions/execute", params={"auth_type": "oauth", "arguments": arguments})
+        assert ran.json()["code"] == "success", ran.text
     expected = [("composite", "", 1), ("composite", "", 2), ("composite", "", 1), ("get_records", "Leads", 1)]
-    assert world.charged("plain") == expected
+    expected += [("execute_function", "functions", 1), ("get_record", "Leads", 1), ("update_record", "Leads", 1)]
+    assert sorted(world.charged("plain")) == sorted(expected)
 
 
 def python_program(_: Path) -> list[str]:
