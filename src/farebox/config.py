@@ -91,6 +91,7 @@ class GatewayConfig:
         '(503); "open" lets them through, booked, marked as unleased and shown apart, whatever the allowance',
     )
     quota_wait_seconds: float = _setting(2.0, "a call waits for credits from the quota store", low=0.05)
+    identity_wait_seconds: float = _setting(10.0, "a call waits until its token was asked about, else 503", low=0.05)
     price_body_bytes_max: int = _setting(
         1 * MIB,
         "bytes of a request body read to price it; a larger one costs the operation's ceiling",
@@ -205,6 +206,9 @@ class Lookup:
         "/crm/v8/users?type=CurrentUser", "what to ask there; priced by the card and booked to user and app `farebox`"
     )
     user_claim: str = _setting("id", "what of the user in the answer names them: id or email")
+    users: Literal["any", "listed"] = _setting(
+        "any", "any: whoever the API knows may call; listed: users of `farebox user add` only, anybody else gets 403"
+    )
     tls: UpstreamTls | None = _setting(None, "verification of an https:// url given here")
 
 

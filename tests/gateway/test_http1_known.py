@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from farebox import cards
 from farebox.config import Fixed, HttpUrl, Introspection, Upstream
 from farebox.domain.cards import CompiledCard
 from farebox.gateway.http1_answer import answer_head
-from farebox.gateway.http1_known import HEADS_MAX, KEPT_SECONDS, KnownAnswers, KnownHeads
+from farebox.gateway.http1_known import HEADS_WEIGHT_MAX, KEPT_SECONDS, KnownAnswers, KnownHeads
 from farebox.gateway.http1_request import RequestHead, request_head
 from farebox.gateway.refuse import HeadError
 from farebox.testing.upstream import Behaviour, StubUpstream
@@ -167,15 +168,20 @@ def test_heads_that_never_come_again_are_not_remembered() -> None:
         assert found(known, request) is None
 
 
-def test_however_many_heads_come_a_bounded_number_is_kept() -> None:
+def test_however_long_and_many_heads_come_with_whatever_methods_their_memory_is_bounded() -> None:
     known = KnownHeads(lambda: 0.0)
-    for number in range(3 * HEADS_MAX):
-        request = b"GET / HTTP/1.1\r\nHost: x\r\nA: %d\r\n\r\n" % number
-        head = request_head(b"GET", b"/", "1.1", [(b"Host", b"x"), (b"A", b"%d" % number)])
+    tracemalloc.start()
+    for number in range(4_000):
+        method = (b"GET", b"POST", b"PROPFIND", b"LOCK")[number % 4]
+        fields = [(b"Host", b"x"), (b"N", b"%d" % number), *((b"Field-%d" % n, b"v" * 15) for n in range(120))]
+        lines = b"".join(b"%s: %s\r\n" % field for field in fields)
+        head = request_head(method, b"/", "1.1", fields)
         for _ in range(2):
-            known.remember(request, head)
-    kept = sum(len(heads) for each in (known._known, known._before) for heads in each.values())
-    assert kept <= 2 * (HEADS_MAX + 1)
+            known.remember(method + b" / HTTP/1.1\r\n" + lines + b"\r\n", head)
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert known._known
+    assert taken <= 2 * HEADS_WEIGHT_MAX
 
 
 def test_an_answer_is_known_only_with_the_length_it_was_accepted_with() -> None:

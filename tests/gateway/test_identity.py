@@ -287,6 +287,24 @@ def test_callers_with_one_token_wait_for_one_question_and_at_most_8_are_under_wa
     assert by_token.server.connections <= 8
 
 
+def test_nobody_waits_longer_for_a_token_than_the_gateway_is_told(
+    make_gateway: GatewayMaker, by_token: ByToken
+) -> None:
+    by_token.server.answer("/oauth/introspect", Behaviour(delay_seconds=5))
+    by_token.gateway = make_gateway(
+        identity="introspection", introspection=by_token.asked, identity_wait_seconds=0.2, start=False
+    )
+    gateway = by_token.start()
+    callers = [
+        gateway.caller().say(f"GET /crm/v8/Leads HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer t{n}\r\n\r\n")
+        for n in range(24)
+    ]
+    answers = [caller.hear() for caller in callers]
+    assert {answer.status for answer in answers} == {503}
+    assert b"longer than 0.2 s" in answers[-1].body
+    assert len(by_token.server.requests) <= 8, "those who gave up while they waited are not asked about"
+
+
 def test_a_caller_that_leaves_while_its_token_is_asked_about_changes_nothing(
     by_token: ByToken, upstream: StubUpstream
 ) -> None:

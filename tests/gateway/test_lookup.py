@@ -180,6 +180,24 @@ def test_a_token_that_may_not_read_users_is_told_which_scope_it_lacks(
     assert len(upstream.requests) == 1
 
 
+def test_where_only_listed_users_may_call_a_stranger_is_refused_and_costs_nothing(
+    make_gateway: GatewayMaker, upstream: StubUpstream
+) -> None:
+    upstream.answer(USERS, users({"id": "stranger"}))
+    lookup = Lookup(org="acme", app="sync", users="listed")
+    gateway = make_gateway(compiled=generic_in_crm(), identity="lookup", lookup=lookup, start=False)
+    gateway.org(base=100 * CREDIT, users=0)
+    gateway.directory.add_user("acme", "7001", name="Ann")
+    gateway.start()
+    refused = [ask(gateway, "foreign") for _ in range(2)]
+    assert [(answer.status, b"USER_NOT_LISTED" in answer.body) for answer in refused] == [(403, True)] * 2
+    assert len(looked_up(upstream)) == 1
+    upstream.answer(USERS, users({"id": "7001"}))
+    assert ask(gateway, "own").status == 200
+    until(lambda: spent(gateway) == 2 * CREDIT)
+    assert {entry.user for entry in gateway.entries() if entry.credits} == {FAREBOX, "7001"}
+
+
 def test_nobody_without_a_token_passes_and_a_key_of_the_org_needs_no_look_up(
     gateway: Gateway, upstream: StubUpstream
 ) -> None:

@@ -92,6 +92,11 @@ class UserLookups:
         user = claim_text(users[0].get(self.config.user_claim)) if users else ""
         if not user:
             return unknown_user(f"the API did not say {self.config.user_claim!r}"), FAILED_SECONDS
+        return self._judged(user)
+
+    def _judged(self, user: str) -> tuple[Told, float]:
+        if self.config.users == "listed" and self.directory().user(self.config.org, user) is None:
+            return USER_NOT_LISTED, INACTIVE_SECONDS
         return Claims(self.config.org, user, self.config.app), self.cache_seconds
 
 
@@ -207,7 +212,7 @@ class UserLookup:
         plane, quote = self._lookups.plane(), self._lookups.quote
         duration = (time.monotonic_ns() - self._begun_at) // 1_000
         charge = pricing.charge(quote, pricing.Answer(status, None, duration))
-        if isinstance(told, Inactive):  # a token of nobody: the API has no org to charge either
+        if isinstance(told, Inactive) or told is USER_NOT_LISTED:  # a token of nobody, or of another organisation
             charge = pricing.Charge(0, charge.quantities, charge.records_returned)
         addon = plane.book.charge(hold, charge.millicredits)
         entry = self._entry(hold, charge, addon, status=status, outcome=outcome, reason=reason)
@@ -301,6 +306,16 @@ SCOPE_MISSING: Final = Refusal(
     text=(
         "The access token does not say whose it is: Farebox asks the API for the current user and may not. "
         "Get a token with the scope ZohoCRM.users.READ as well, or send a Farebox key in X-Farebox-Key."
+    ),
+)
+
+
+USER_NOT_LISTED: Final = Refusal(
+    status=403,
+    code="USER_NOT_LISTED",
+    text=(
+        'The access token is of a user who is not listed here (lookup.users = "listed"). '
+        "Ask the operator to add the user: farebox user add."
     ),
 )
 

@@ -68,7 +68,12 @@ class TokenBooks:
             lookups.close()
 
     def _book(self, asker: Asker) -> TokenBook:
-        return TokenBook(asker, entries_max=self._settings.token_cache_entries, loop=self._loop)
+        return TokenBook(
+            asker,
+            entries_max=self._settings.token_cache_entries,
+            wait_seconds=self._settings.identity_wait_seconds,
+            loop=self._loop,
+        )
 
     def _user_lookups(self, config: Lookup, pool: Connections, card: CompiledCard) -> UserLookups:
         lookups = UserLookups(

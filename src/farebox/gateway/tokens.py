@@ -64,7 +64,8 @@ class Asker(Protocol):
 class TokenBook:
     """What is known about tokens, and the questions under way."""
 
-    def __init__(self, asker: Asker, *, entries_max: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, asker: Asker, *, entries_max: int, wait_seconds: float, loop: asyncio.AbstractEventLoop) -> None:
+        self._wait_seconds = wait_seconds
         self._asker = asker
         self._entries_max = entries_max
         self._loop = loop
@@ -122,7 +123,15 @@ class TokenBook:
             self._asked[digest] = [future]
             self._waiting.append((token, digest))
             self._next()
+        if not future.done():
+            giving_up = self._loop.call_later(self._wait_seconds, self._give_up, future)
+            future.add_done_callback(lambda _: giving_up.cancel())
         return future
+
+    def _give_up(self, future: asyncio.Future[Told]) -> None:
+        """Nobody waits for ever; a question under way goes on, for others and for the next time."""
+        if not future.done():
+            future.set_result(unavailable(f"it took longer than {self._wait_seconds:g} s"))
 
     def _told(self, digest: bytes, answer: Told, seconds: float) -> None:
         self._asking -= 1
@@ -139,6 +148,9 @@ class TokenBook:
     def _next(self) -> None:
         while self._waiting and self._asking < ASKING_MAX:
             token, digest = self._waiting.popleft()
+            if all(future.done() for future in self._asked[digest]):
+                del self._asked[digest]  # whoever waited has given up: made-up tokens hold up honest ones no longer
+                continue
             self._asking += 1
             self.questions += 1
             self._asker.ask(token, partial(self._told, digest))
