@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farebox import cards
-from farebox.config import Fixed, HttpUrl, Introspection, Upstream
+from farebox.config import HttpUrl, Introspection, Upstream
 from farebox.domain.cards import CompiledCard
 from farebox.gateway.http1_answer import answer_head
 from farebox.gateway.http1_known import HEADS_WEIGHT_MAX, KEPT_SECONDS, KnownAnswers, KnownHeads
@@ -282,28 +282,21 @@ def test_a_credential_that_differs_in_one_byte_anywhere_is_another_caller(make_g
 
 
 def test_one_head_at_two_places_is_known_at_each_by_itself(make_gateway: GatewayMaker, upstream: StubUpstream) -> None:
-    """Two upstreams by path, so that all but the target is the same: org, card, price and upstream stay apart."""
+    """Two upstreams by path, so that all but the target is the same: account and address stay apart."""
     with StubUpstream() as second:
-        dear = Upstream(
-            name="dear",
-            url=HttpUrl(second.url),
-            card="zoho-crm",
-            paths=("/crm",),
-            identity="fixed",
-            fixed=Fixed(org="other"),
-        )
-        gateway = make_gateway(others=(dear,))
-        gateway.org("other", plan="standard", upstream="dear")
-        caller = gateway.caller()
-        until(lambda: caller.ask("GET", "/crm/v8/Leads").status == 200)
+        crm = Upstream(name="crm", url=HttpUrl(second.url), card="zoho-crm", paths=("/crm",), identity="key")
+        gateway = make_gateway(identity="key", others=(crm,), start=False)
+        key = {"X-Api-Key": gateway.org(plan="standard")}
+        gateway.directory.subscribe("acme", "crm", card="zoho-crm", plan="standard", users=1)
+        caller = gateway.start().caller()
         for _ in range(KNOWN_AFTER):
-            assert [caller.ask("POST", path, body=b"{}").status for path in ("/plain", "/crm/v8/coql")] == [200, 200]
-        own = [request for request in second.requests if request.method == "POST"]
-        assert {(each.target, each.fields["host"]) for each in own} == {("/crm/v8/coql", second.url[len("http://") :])}
-        assert {each.fields["host"] for each in upstream.requests} == {upstream.url[len("http://") :]}
-        gateway.entry(count=2 * KNOWN_AFTER + 1)
-        paid = [(entry.org, entry.product) for entry in gateway.entries() if entry.operation != "get_records"]
-        assert sorted(set(paid)) == [("acme", "api"), ("other", "crm")]
+            said = [caller.ask("POST", path, body=b"{}", fields=key).status for path in ("/plain", "/crm/v8/coql")]
+            assert said == [200, 200]
+        places = [(each.target, each.fields["host"]) for each in (*upstream.requests, *second.requests)]
+        hosts = [server.url.removeprefix("http://") for server in (upstream, second)]
+        assert places == [("/plain", hosts[0])] * KNOWN_AFTER + [("/crm/v8/coql", hosts[1])] * KNOWN_AFTER
+        gateway.entry(count=2 * KNOWN_AFTER)
+        assert [entry.product for entry in gateway.entries()] == ["api", "crm"] * KNOWN_AFTER
 
 
 def test_with_another_card_the_same_head_has_another_price(make_gateway: GatewayMaker) -> None:
