@@ -329,3 +329,39 @@ def test_one_head_from_two_addresses_goes_upstream_with_each_ones_own(
         callers[1].close()
     said = [(each.fields["x-forwarded-for"], each.fields.get("x-api-key")) for each in upstream.requests]
     assert said == [("127.0.0.1", "theirs"), ("127.0.0.2", "theirs")] * KNOWN_AFTER
+
+
+def test_a_known_head_whose_body_is_not_whole_yet_waits_for_the_rest(
+    make_gateway: GatewayMaker, upstream: StubUpstream
+) -> None:
+    gateway = make_gateway()
+    caller = gateway.caller()
+    head = "POST / HTTP/1.1\r\nHost: gateway\r\nContent-Length: 6\r\n\r\n"
+    for _ in range(KNOWN_AFTER):
+        assert caller.say(head + "abcdef").hear().status == 200
+    caller.say(head + "ab")
+    assert gateway.caller().ask().status == 200  # so that what was said before was read by itself
+    assert caller.say("cdef").hear().status == 200
+    assert caller.say(head + "abcdef" + head + "ghijkl").hear().status == 200
+    assert caller.hear().status == 200
+    bodies = [each.body for each in upstream.requests if each.method == "POST"]
+    assert bodies == [b"abcdef"] * (KNOWN_AFTER + 2) + [b"ghijkl"]
+
+
+def test_another_credential_for_the_upstream_goes_with_the_same_head(
+    make_gateway: GatewayMaker, upstream: StubUpstream
+) -> None:
+    gateway = make_gateway(identity="key", start=False)
+    key = {"X-Api-Key": gateway.org(plan="standard")}
+    gateway.directory.set_upstream_credential("acme", upstream="api", authorization="Bearer old")
+    caller = gateway.start().caller()
+    for _ in range(KNOWN_AFTER):
+        assert caller.ask(fields=key).status == 200
+    gateway.directory.set_upstream_credential("acme", upstream="api", authorization="Bearer new")
+
+    def said() -> str:
+        assert caller.ask(fields=key).status == 200
+        return upstream.requests[-1].fields["authorization"]
+
+    assert upstream.requests[-1].fields["authorization"] == "Bearer old"
+    until(lambda: said() == "Bearer new")
