@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from farebox.crm import narrowing
 from farebox.testing.crm import Caller, RunningCrm
 
 Row = dict[str, Any]
@@ -249,3 +250,35 @@ def test_random_queries_agree_with_a_plain_filter(caller: Caller) -> None:
         wanted = {each["Last_Name"] for each in records if holds(each)}
         seen = {each["Last_Name"] for each in rows(caller, f"select Last_Name from Leads where {condition}")}
         assert seen == wanted, json.dumps({"seed": seed, "condition": condition})
+
+
+@pytest.mark.parametrize("targets", [1, narrowing.TARGETS_MAX, narrowing.TARGETS_MAX + 1])
+def test_a_join_finds_the_same_whether_few_or_many_records_are_pointed_at(caller: Caller, targets: int) -> None:
+    accounts = [{"Account_Name": f"A{n}", "Industry": "wanted"} for n in range(targets)]
+    ids = [each for n in range(0, targets, 100) for each in caller.insert("Accounts", *accounts[n : n + 100])]
+    (other,) = caller.insert("Accounts", {"Account_Name": "B", "Industry": "another"})
+    last = ids[-1]
+    wanted = caller.insert("Contacts", *({"Last_Name": f"C{n}", "Account_Name": last} for n in range(3)))
+    caller.insert("Contacts", {"Last_Name": "D", "Account_Name": other}, {"Last_Name": "E"})
+    (deal,) = caller.insert("Deals", {"Deal_Name": "F", "Stage": "Closed Won", "Contact_Name": wanted[0]})
+    condition = "Account_Name.Industry = 'WANTED'"
+    assert [each["id"] for each in rows(caller, f"select id from Contacts where {condition}")] == wanted
+    both = f"select id from Contacts where {condition} and Last_Name = 'c1'"
+    assert [each["id"] for each in rows(caller, both)] == wanted[1:2]
+    either = f"select id from Contacts where {condition} or Last_Name = 'D'"
+    assert len(rows(caller, either)) == 4
+    assert [each["id"] for each in rows(caller, "select id from Deals where Contact_Name.Last_Name = 'C0'")] == [deal]
+
+
+@pytest.mark.parametrize(
+    "text", ["New York", 'a "quoted" AND word', "Zürich-Süd", "--", "新字", "x*", "o'clock", "a\tb", ""]
+)
+def test_a_text_is_found_by_itself_whatever_is_in_it(caller: Caller, text: str) -> None:
+    ids = caller.insert("Leads", {"Last_Name": "L", "City": text}, {"Last_Name": "M", "City": f"{text} too"})
+    quoted = text.replace("'", "\\'")
+    answer = caller.send("POST", "coql", {"select_query": f"select City from Leads where City = '{quoted}'"})
+    if not text:
+        assert answer.status_code == 204
+        return
+    assert answer.status_code == 200, answer.text
+    assert [each["id"] for each in answer.json()["data"]] == ids[:1]

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from farebox.crm import coql_parse, custom_views, metadata
+from farebox.crm import coql_parse, custom_views, metadata, narrowing
 from farebox.crm.call import Answer, Call
 from farebox.crm.conditions import (
     TEXTS,
@@ -104,7 +104,8 @@ def _run(call: Call, bound: "_Binder") -> tuple[list[sqlite3.Row], bool]:
     """The rows, and whether there are more of them."""
     limit = call.at_most(bound.tree.limit)
     with call.store.reading() as db:
-        rows = db.execute(bound.sql, (*bound.values, limit + 1, bound.tree.offset)).fetchall()
+        sql = bound.sql(narrowing.narrowed(db, call.organisation, bound.condition))
+        rows = db.execute(sql, (*bound.values, limit + 1, bound.tree.offset)).fetchall()
     return rows[:limit], len(rows) > limit
 
 
@@ -131,18 +132,22 @@ class _Binder:
         self._shown = [self._show_item(each) for each in tree.items]
         self._id = None if self._grouped else self._select("r.id")
         self.values: list[SqlValue] = [call.organisation.zgid]
-        where = self._query.where(All((self._shown_records(), self._condition(tree.where))), self.values)
-        group = [self._query.expression(self.column(each)) for each in tree.group]
+        self.condition = self._condition(tree.where)
+        self._where = self._query.where(All((self._shown_records(), self.condition)), self.values)
+        self._group = [self._query.expression(self.column(each)) for each in tree.group]
         self._check_grouping()
-        order = [self._order(name, descending=descending) for name, descending in tree.order]
+        self._order_by = [self._order(name, descending=descending) for name, descending in tree.order]
         if not self._grouped:
-            order.append("r.id")
+            self._order_by.append("r.id")
+
+    def sql(self, narrowed: str = "") -> str:
+        """The statement for `values`, a limit and an offset; `narrowed`: more conditions, each beginning with AND."""
         # the module is written into the SQL, as names of modules are identifiers; every value is bound
-        self.sql = (
+        return (
             f"SELECT {', '.join(self._selected)} FROM {self._query.source} "  # noqa: S608
-            f"WHERE r.zgid = ? AND r.module = '{self.module.api_name}' AND {where}"
-            f"{' GROUP BY ' + ', '.join(group) if group else ''}"
-            f"{' ORDER BY ' + ', '.join(order) if order else ''} LIMIT ? OFFSET ?"
+            f"WHERE r.zgid = ? AND r.module = '{self.module.api_name}' AND {self._where}{narrowed}"
+            f"{' GROUP BY ' + ', '.join(self._group) if self._group else ''}"
+            f"{' ORDER BY ' + ', '.join(self._order_by) if self._order_by else ''} LIMIT ? OFFSET ?"
         )
 
     def column(self, name: str) -> Column:
