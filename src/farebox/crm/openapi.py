@@ -5,8 +5,8 @@ are worth a tool's while. A line of the table that TOLD does not know is in the 
 """
 
 import inspect
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from farebox.crm import scopes
@@ -62,7 +62,7 @@ def _operation(product: str, route: Route) -> Json:
     parameters += [{"name": each, "in": "query", "schema": PARAMS[each]} for each in (told.params if told else ())]
     parameters += [{"name": each, "in": "header", "schema": HEADERS[each]} for each in (told.headers if told else ())]
     operation: Json = {
-        "operationId": f"{product}_{_family(route)}_{route.answer.__name__}_{route.method.lower()}",
+        "operationId": "_".join([product, route.method.lower(), *(part.strip("{}") for part in route.pattern)]),
         "summary": _summary(route),
         "tags": [_family(route)],
         "security": [{"oauth": [_scope_word(product, each, op) for each in route.scopes for op in each.operations]}],
@@ -109,12 +109,18 @@ def _ref(name: str) -> Json:
 
 
 def _family(route: Route) -> str:
-    return route.answer.__module__.rpartition(".")[2]
+    return str(_answerer(route).__module__).rpartition(".")[2]
 
 
 def _summary(route: Route) -> str:
     """The first line of what the answering function promises."""
-    return (inspect.getdoc(route.answer) or route.answer.__name__).splitlines()[0].replace("`", "")
+    said = inspect.getdoc(_answerer(route)) or f"{route.method} {'/'.join(route.pattern)}"
+    return said.splitlines()[0].replace("`", "")
+
+
+def _answerer(route: Route) -> Callable[..., object]:
+    """The function itself where a line has one with some arguments given already."""
+    return route.answer.func if isinstance(route.answer, partial) else route.answer
 
 
 def _scope_word(product: str, scope: Scope, operation: str) -> str:
