@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from farebox.crm.access import roles
 from farebox.crm.call import Answer, Call
 from farebox.crm.errors import invalid_param, invalid_path_id, limit_exceeded
 from farebox.crm.metadata import profiles
@@ -13,7 +14,6 @@ from farebox.crm.validate import parse_id
 
 IDS_MAX = 100
 PER_PAGE_MAX = 200
-ROLES_SERIAL = 26_005
 ZUID_OFFSET = 10_000_000
 
 Shown = dict[str, Any]
@@ -134,7 +134,7 @@ def _zuid(call: Call, user: User) -> str:
 
 def _user(call: Call, user: User, *, owner: User) -> Shown:
     administrator, standard = profiles(call)
-    role = ("CEO", ROLES_SERIAL) if user.admin else ("Manager", ROLES_SERIAL + 3)
+    ceo, manager = roles(call)
     by = {"name": owner.full_name, "id": str(owner.id)}
     created = call.iso(user.created)
     offset = datetime.fromtimestamp(call.at, user.zone).utcoffset()
@@ -147,7 +147,7 @@ def _user(call: Call, user: User, *, owner: User) -> Shown:
         "email": user.email,
         "status": user.status,
         "confirm": user.confirmed,
-        "role": {"name": role[0], "id": str(call.organisation.full_id(role[1]))},
+        "role": ceo if user.admin else manager,
         "profile": administrator if user.admin else standard,
         "time_zone": user.time_zone,
         "locale": "en_US",

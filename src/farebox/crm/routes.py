@@ -7,6 +7,8 @@ Everything the table does not name is 404 INVALID_URL_PATTERN; a path it names u
 from collections.abc import Sequence
 
 from farebox.crm import (
+    access,
+    api_list,
     bulk_read,
     bulk_write,
     composite,
@@ -15,6 +17,7 @@ from farebox.crm import (
     definition_settings,
     deleted,
     functions,
+    layouts,
     mass,
     merging,
     metadata,
@@ -41,6 +44,9 @@ ROUTES: tuple[Route, ...] = (
     *people.ROUTES,
     *metadata.ROUTES,
     *view_settings.ROUTES,
+    *layouts.ROUTES,
+    *access.ROUTES,
+    *api_list.make_routes(lambda: ROUTES),
     *definition_settings.ROUTES,
     *uploads.ROUTES,
     *bulk_read.ROUTES,
