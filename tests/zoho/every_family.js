@@ -259,6 +259,36 @@ async function converting(lead) {
   assert.ok(["Contacts", "Accounts", "Deals"].every((module) => details.get(module))); // and it is no lead any more
 }
 
+/** Tags made, put on one lead and on many, and taken off again. */
+async function tags(ids) {
+  const { TagsOperations, BodyWrapper, Tag, NewTagRequestWrapper, ExistingTag, ExistingTagRequestWrapper } = zoho.Tags;
+  const operations = new TagsOperations();
+  const tag = (name) => filled(new Tag(), { name });
+  const existing = (name) => filled(new ExistingTag(), { name });
+  const many = ids.slice(13).map(BigInt);
+  costs("tag_metadata", "Leads", 1);
+  const ofLeads = await params([zoho.Tags.CreateTagsParam.MODULE, "Leads"]);
+  const fresh = filled(new BodyWrapper(), { tags: [tag("hot"), tag("cold")] });
+  const made = seen(await operations.createTags(fresh, ofLeads), 201).getTags();
+  assert.deepEqual(made.map((one) => one.getCode().getValue()), ["SUCCESS", "SUCCESS"]);
+  costs("tag_metadata", "Leads", 1);
+  const listed = seen(await operations.getTags(await params([zoho.Tags.GetTagsParam.MODULE, "Leads"]))).getTags();
+  assert.deepEqual(listed.map((one) => one.getName()).sort(), ["cold", "hot"]);
+  costs("add_tags_to_record", "Leads", 1);
+  const hot = filled(new NewTagRequestWrapper(), { tags: [tag("hot")] });
+  seen(await operations.addTags("Leads", many[0], hot, NONE()));
+  costs("remove_tags_from_record", "Leads", 1);
+  const hotOff = filled(new ExistingTagRequestWrapper(), { tags: [existing("hot")] });
+  seen(await operations.removeTags("Leads", many[0], hotOff));
+  costs("add_tags", "Leads", 1); // 17 leads, one credit for each 50 begun
+  const cold = filled(new NewTagRequestWrapper(), { tags: [tag("cold")], ids: many });
+  const tagged = seen(await operations.addTagsToMultipleRecords("Leads", cold, NONE()));
+  assert.equal(Number(tagged.getSuccessCount()), 17);
+  costs("remove_tags", "Leads", 1);
+  const coldOff = filled(new ExistingTagRequestWrapper(), { tags: [existing("cold")], ids: many });
+  seen(await operations.removeTagsFromMultipleRecords("Leads", coldOff, NONE()));
+}
+
 /** The same change to many leads, then many deleted. */
 async function manyAtOnce(ids) {
   const { RecordOperations, MassUpdateBodyWrapper } = zoho.Record;
@@ -424,6 +454,7 @@ await views();
 await notes(ids[20]);
 const merged = await cloningAndMerging(ids[20]);
 await deleting(ids, merged);
+await tags(ids);
 await manyAtOnce(ids);
 await converting(ids[20]);
 await notified(url, next);

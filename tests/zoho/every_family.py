@@ -57,6 +57,16 @@ from zohocrmsdk.src.com.zoho.crm.api.record import (
     RecordOperations,
     SearchRecordsParam,
 )
+from zohocrmsdk.src.com.zoho.crm.api.tags import BodyWrapper as TagsBody
+from zohocrmsdk.src.com.zoho.crm.api.tags import (
+    CreateTagsParam,
+    ExistingTag,
+    ExistingTagRequestWrapper,
+    GetTagsParam,
+    NewTagRequestWrapper,
+    Tag,
+    TagsOperations,
+)
 from zohocrmsdk.src.com.zoho.crm.api.users import GetUsersParam, UsersOperations
 from zohocrmsdk.src.com.zoho.crm.api.util import Choice, StreamWrapper
 
@@ -241,6 +251,35 @@ def finding() -> None:
         costs("query", "Leads", price)
         query = f"select Last_Name, Email from Leads where City = 'Austin' limit {limit}"
         assert len(seen(CoqlOperations().get_records(filled(Query(), select_query=query))).get_data()) == 11
+
+
+def tags(ids: list[str]) -> None:
+    """Tags made, put on one lead and on many, and taken off again."""
+    operations = TagsOperations()
+    costs("tag_metadata", "Leads", 1)
+    new = filled(TagsBody(), tags=[filled(Tag(), name="hot"), filled(Tag(), name="cold")])
+    made = seen(operations.create_tags(new, params((CreateTagsParam.module, "Leads"))), 201).get_tags()
+    assert [one.get_code().get_value() for one in made] == ["SUCCESS", "SUCCESS"]
+    costs("tag_metadata", "Leads", 1)
+    listed = seen(operations.get_tags(params((GetTagsParam.module, "Leads")))).get_tags()
+    assert {tag.get_name() for tag in listed} == {"hot", "cold"}
+    costs("add_tags_to_record", "Leads", 1)
+    hot = filled(NewTagRequestWrapper(), tags=[filled(Tag(), name="hot")])
+    seen(operations.add_tags("Leads", int(ids[13]), hot))
+    costs("remove_tags_from_record", "Leads", 1)
+    seen(operations.remove_tags("Leads", int(ids[13]), filled(ExistingTagRequestWrapper(), tags=[existing("hot")])))
+    costs("add_tags", "Leads", 1)  # 17 leads, one credit for each 50 begun
+    cold = filled(NewTagRequestWrapper(), tags=[filled(Tag(), name="cold")], ids=[int(one) for one in ids[13:]])
+    tagged = seen(operations.add_tags_to_multiple_records("Leads", cold))
+    assert int(tagged.get_success_count()) == 17
+    costs("remove_tags", "Leads", 1)
+    off = filled(ExistingTagRequestWrapper(), tags=[existing("cold")], ids=[int(one) for one in ids[13:]])
+    seen(operations.remove_tags_from_multiple_records("Leads", off))
+
+
+def existing(name: str) -> ExistingTag:
+    """A tag that is known by its name."""
+    return filled(ExistingTag(), name=name)
 
 
 def many_at_once(ids: list[str]) -> None:
@@ -452,6 +491,7 @@ def main(base: str, client_id: str, secret: str, refresh_token: str, directory: 
     notes(ids[20])
     merged = cloning_and_merging(ids[20])
     deleting(ids, merged)
+    tags(ids)
     many_at_once(ids)
     converting(ids[20])
     notified(url, came)
