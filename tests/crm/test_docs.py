@@ -38,9 +38,7 @@ def test_the_ends_of_the_version_ranges_and_bigins_modules_are_documented() -> N
 
 
 NOT_SUPPORTED = {
-    "files": "POST files",
     "photos": "GET Leads/1/photo",
-    "attachments": "POST Leads/1/Attachments",
     "timeline": "GET Leads/1/__timeline",
     "locks": "POST Leads/1/actions/lock",
     "territories": "GET settings/territories",

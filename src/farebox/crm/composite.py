@@ -27,7 +27,7 @@ URI = re.compile(r"/crm(/.*)?/v[0-9]+([.][0-9]+)?/.*")
 SUB_REQUEST_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_]*", re.ASCII)
 FORBIDDEN_HEADERS = ("authorization", "x-crm-org")
 NOT_ALLOWED = re.compile(
-    r"/crm/(bulk/.*|v[0-9.]+/(__composite_requests|files|upload|functions)(/.*)?|.*/(Attachments|photo))"
+    r"/crm/(bulk/.*|v[0-9.]+/(__composite_requests|files|upload|functions)(/.*)?|.*/(Attachments|photo)(/.*)?)"
 )
 ALLOWED_SERVICES = ("records", "coql", "settings", "users", "org", "notifications")
 BEFORE_COMPOSITE = frozenset({"v2", "v2.1"})

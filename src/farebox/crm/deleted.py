@@ -3,6 +3,7 @@
 Source: Zoho CRM v7 get-deleted-records.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from farebox.crm.background import Worker
@@ -71,11 +72,12 @@ def trim(store: Store) -> None:
         db.execute("DELETE FROM deleted_record WHERE deleted <= ?", (store.now() - REMEMBERED_S,))
 
 
-def make_worker(store: Store) -> Worker:
+def make_worker(*trims: Callable[[], None]) -> Worker:
     """The worker that trims now and then."""
 
     def step() -> float:
-        trim(store)
+        for each in trims:
+            each()
         return TRIM_EVERY_S
 
     return Worker("trimming", step)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from farebox.crm import (
     access,
     api_list,
+    attachments,
     bulk_read,
     bulk_write,
     composite,
@@ -63,6 +64,7 @@ ROUTES: tuple[Route, ...] = (
     *mass.ROUTES,
     *tags.ROUTES,
     *writing.ROUTES,
+    *attachments.ROUTES,
     *related.ROUTES,
 )
 """Paths under `/{product}/{version}`; those under `/{product}/bulk/{version}` begin with `bulk`."""

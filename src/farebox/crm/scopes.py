@@ -28,6 +28,7 @@ GROUPS = (
     "mass_update",
     "mass_delete",
     "mass_convert",
+    "files",
     "functions.execute",
     "coql.READ",
     "composite_requests.CUSTOM",
