@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from farebox.cli.crm import crm as group
 from farebox.cli.crm import run as command
 from farebox.crm.catalogue_bigin import BIGIN
 from farebox.crm.errors import ApiError
 from farebox.crm.provision import create_organisation
-from farebox.crm.routes import VERSIONS, find_route
+from farebox.crm.routes import ROUTES, VERSIONS, find_route
 from farebox.crm.seed_file import ORGANISATION_WORDS, USER_WORDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "crm.md").read_text(encoding="utf-8")
@@ -35,6 +36,19 @@ def test_the_ends_of_the_version_ranges_and_bigins_modules_are_documented() -> N
         assert f"/{product}/{max(versions)}" in PAGE
     for module in BIGIN:
         assert module in PAGE
+
+
+def test_every_word_of_every_path_is_documented() -> None:
+    words = {part for each in ROUTES for part in each.pattern if not part.startswith("{")}
+    # the words that only say in which order the others stand
+    missing = sorted(each for each in words - {"actions", "bulk", "content"} if each not in PAGE)
+    assert missing == []
+
+
+@pytest.mark.parametrize("option", ["export", "import", "deliveries"])
+def test_every_command_is_documented(option: str) -> None:
+    assert f"farebox crm {option}" in PAGE
+    assert option in {each.name for each in group.registered_commands}
 
 
 NOT_SUPPORTED = {
