@@ -12,11 +12,11 @@ import pytest
 
 from farebox.errors import JournalCorruptError, JournalError
 from farebox.journal.damage import find, give_up
-from farebox.journal.directory import segment_path, segments
+from farebox.journal.directory import mark_path, segment_path, segments
 from farebox.journal.extents import extents
 from farebox.journal.position import START, Position
 from farebox.journal.records import Entry
-from farebox.journal.segment import HEADER_BYTES, record_at
+from farebox.journal.segment import HEADER_BYTES, Mark, pack_mark, record_at
 from farebox.journal.shipper import Shipper
 
 SIZES = {"segment_bytes": 8192, "entry_bytes_max": 512, "journal_bytes_max": 1 << 20}
@@ -133,6 +133,31 @@ def test_what_cannot_be_read_is_named_and_given_up_and_every_other_entry_is_read
         assert len(gone) == lost
     after = {path.name: path.read_bytes() for path in directory.iterdir() if path.suffix != ".lost"}
     assert after == files, "a damaged file was changed"
+
+
+def an_old_mark(directory: Path, segment: int) -> None:
+    """As power loss may leave it: the mark of an earlier commit than the last."""
+    path = mark_path(directory, segment)
+    path.write_bytes(pack_mark(Mark(segment, in_segment(directory, segment)[3], sealed=False)))
+
+
+@pytest.mark.parametrize(("damaged", "mark"), [(2, "old"), (2, "gone"), (SEGMENTS, "old")])
+def test_what_is_whole_before_a_lost_segment_is_kept_also_where_its_mark_is_no_witness(
+    directory: Path, numbers_in: Any, damaged: int, mark: str
+) -> None:
+    everything = numbers_in(directory)
+    lost = len(in_segment(directory, damaged))
+    before = damaged - 1
+    if mark == "old":
+        an_old_mark(directory, before)
+    else:
+        mark_path(directory, before).unlink()
+    flip(segment_path(directory, damaged), 40)
+    (shown,) = find(directory)
+    give_up(directory)
+    assert find(directory) == []
+    assert len(set(everything) - set(numbers_in(directory))) == lost
+    assert shown.loss.start.byte >= in_segment(directory, before)[-1]
 
 
 class Sink:

@@ -13,7 +13,7 @@ from farebox.journal import losses
 from farebox.journal.adoption import adopt
 from farebox.journal.directory import read_mark, segment_path, segments, try_lock
 from farebox.journal.disk import Disk, OsDisk
-from farebox.journal.extents import Extent, extents, opened
+from farebox.journal.extents import Extent, extents, opened, whole_until
 from farebox.journal.losses import Loss
 from farebox.journal.position import START, Position
 from farebox.journal.segment import HEADER_BYTES, BadRecordError, next_whole_record, record_at
@@ -108,6 +108,7 @@ def _unreadable(directory: Path) -> Iterator[tuple[int, str]]:
 def _gaps(directory: Path, gone: dict[int, str], needed: Position) -> Iterator[Loss]:
     """Runs of segments that are gone or unreadable, each from the end of what is before it to what follows."""
     at, reasons, last = START, list[str](), 0
+    extent: Extent | None = None
     for extent in extents(directory, without=gone):
         run = sorted(number for number in gone if last < number < extent.header.segment)
         if run:
@@ -117,6 +118,8 @@ def _gaps(directory: Path, gone: dict[int, str], needed: Position) -> Iterator[L
         at, last = extent.position, extent.header.segment
     run = sorted(number for number in gone if number > last)
     if run:
+        if extent is not None:  # its mark may be older than its records
+            at = Position(last, whole_until(directory, extent.header, extent.end))
         yield Loss(at, _end_of(directory, run[-1]), "; ".join(gone[number] for number in run))
 
 

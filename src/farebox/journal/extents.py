@@ -15,7 +15,15 @@ from farebox.errors import JournalCorruptError
 from farebox.journal.directory import read_header, read_mark, read_opening, segment_path, segments
 from farebox.journal.losses import Loss, accepted
 from farebox.journal.position import Position
-from farebox.journal.segment import HEADER_BYTES, STATIC_BYTES, Header, Opening
+from farebox.journal.segment import (
+    HEADER_BYTES,
+    STATIC_BYTES,
+    BadRecordError,
+    Header,
+    Mark,
+    Opening,
+    record_at,
+)
 
 
 class Extent(msgspec.Struct, frozen=True):
@@ -62,12 +70,25 @@ def extents(directory: Path, first: int = 0, *, without: Iterable[int] = ()) -> 
         elif following is not None and following.previous_segment not in gone:
             end, final = HEADER_BYTES, True
         else:  # the last one, or the one after it that would say where it ends is lost
-            mark = read_mark(directory, header.segment)
-            end, final = (mark.durable, mark.sealed or following is not None) if mark else (HEADER_BYTES, False)
+            mark = _mark_of(directory, header.segment)
+            end, final = (mark.durable, mark.sealed) if mark else (HEADER_BYTES, False)
+            if following is not None:  # then it is never written again, and its mark may be older than its records
+                end, final = whole_until(directory, header, end), True
         lost = tuple(loss for loss in losses if loss.start.segment == loss.end.segment == header.segment)
         previous = Position(opening.previous_segment, opening.previous_end)
         result.append(Extent(header, previous, end, final, lost))
     return result
+
+
+def whole_until(directory: Path, header: Header, start: int) -> int:
+    """Where the whole records that follow each other from offset `start` end."""
+    data = memoryview(segment_path(directory, header.segment).read_bytes())
+    at = start
+    while True:
+        try:
+            at = record_at(data, at, header=header).end
+        except BadRecordError:
+            return at
 
 
 def opened(directory: Path, segment: int) -> list[tuple[Header, Opening]]:
@@ -91,5 +112,13 @@ def opened(directory: Path, segment: int) -> list[tuple[Header, Opening]]:
 
 
 def _has_records(directory: Path, segment: int) -> bool:
-    mark = read_mark(directory, segment)
+    mark = _mark_of(directory, segment)
     return mark is not None and mark.durable > HEADER_BYTES
+
+
+def _mark_of(directory: Path, segment: int) -> Mark | None:
+    """The mark, if there is a whole one: a file that is gone says no more than a damaged one."""
+    try:
+        return read_mark(directory, segment)
+    except FileNotFoundError:
+        return None
