@@ -129,6 +129,43 @@ def test_an_upstream_that_dies_is_left_out_and_what_was_sent_to_it_is_charged(
     assert len(second.requests) == 1
 
 
+@pytest.mark.parametrize("balance", ["in-order", "round-robin"])
+def test_a_call_lost_with_a_kept_connection_is_never_sent_to_another_address(
+    make_gateway: GatewayMaker, upstream: StubUpstream, second: StubUpstream, balance: str
+) -> None:
+    more = {"addresses": addresses(upstream.port, second.port), "balance": balance}
+    gateway = make_gateway(more=more, upstream_down_seconds=30.0)
+    caller = gateway.caller()
+    while len(upstream.requests) < 1 or (balance == "round-robin" and len(second.requests) < 1):
+        assert caller.ask("GET", "/warm").status == 200  # both have a connection that is kept
+    before = [len(upstream.requests), len(second.requests)]
+    upstream.default = Behaviour(never_answer=True)
+    caller.say("PUT / HTTP/1.1\r\nHost: g\r\nContent-Length: 1\r\n\r\nx")
+    upstream.wait_for(before[0] + 1)
+    assert upstream.requests[-1].connection == 1
+    upstream.close()
+    answer = caller.hear()
+    assert (answer.status, answer.json()["code"]) == (502, "UPSTREAM_UNREACHABLE")
+    assert "The request had been sent, so it is charged." in answer.json()["detail"]
+    assert [len(upstream.requests), len(second.requests)] == [before[0] + 1, before[1]]
+    assert gateway.entry(-1, count=sum(before) + 1).credits == 1000
+    assert caller.ask("PUT", "/", body=b"x").status == 200  # one that was sent nowhere yet goes to the next
+    assert len(second.requests) == before[1] + 1
+
+
+def test_a_call_lost_with_a_kept_connection_is_repeated_at_the_same_address(
+    make_gateway: GatewayMaker, upstream: StubUpstream, second: StubUpstream
+) -> None:
+    more = {"addresses": addresses(upstream.port, second.port), "balance": "round-robin"}
+    caller = make_gateway(more=more).caller()
+    for _ in range(2):
+        assert caller.ask("GET", "/warm").status == 200
+    upstream.answer("/put", Behaviour(reset_after=0), Behaviour())
+    assert caller.ask("PUT", "/put", body=b"x").status == 200
+    assert [(r.method, r.connection) for r in upstream.requests] == [("GET", 1), ("PUT", 1), ("PUT", 2)]
+    assert [r.method for r in second.requests] == ["GET"]
+
+
 def test_a_sole_address_is_tried_in_the_place_of_callers_until_it_is_back(make_gateway: GatewayMaker) -> None:
     port = free_port()
     gateway = make_gateway(url=f"http://127.0.0.1:{port}", upstream_down_seconds=0.1)

@@ -315,8 +315,7 @@ class Exchange:
         if why == LOST and self._may_repeat(upstream):
             self.fresh_tried = True
             self.phase = WAITING
-            assert self.pool is not None
-            self.pool.acquire(self, fresh=True)
+            upstream.repeat(self)
             return
         if why == TIMED_OUT:
             status, code, text = 504, "UPSTREAM_TIMEOUT", f"No answer in time: {reason}."

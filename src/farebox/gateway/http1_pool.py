@@ -11,7 +11,7 @@ import structlog
 from farebox.config import Address, host_port
 from farebox.gateway.health import Health
 from farebox.gateway.http1_known import KnownAnswers
-from farebox.gateway.http1_upstream import UpstreamCall, UpstreamConnection, UpstreamWaits
+from farebox.gateway.http1_upstream import PooledCall, UpstreamConnection, UpstreamWaits
 from farebox.gateway.timeouts import TimeoutClass
 from farebox.gateway.tls import UpstreamVerification, connect_problem
 
@@ -20,24 +20,6 @@ REUSE_SECONDS: Final = 2.0
 connections after 5 s, and losing that race costs the caller a 502."""
 
 _log = structlog.get_logger("farebox.gateway")
-
-
-class PooledCall(UpstreamCall, Protocol):
-    """A call that asks for a connection."""
-
-    is_idempotent: bool
-
-    def connected(self, connection: UpstreamConnection) -> None:
-        """Here is a connection: write."""
-        ...
-
-    def unreachable(self, reason: str, *, busy: bool) -> None:
-        """There is no connection, and nothing was written. `busy`: all are taken, rather than none to be had."""
-        ...
-
-    def timed_out(self, wait: TimeoutClass) -> None:
-        """No connection came free in time."""
-        ...
 
 
 class PoolWaits(UpstreamWaits, Protocol):
@@ -86,7 +68,8 @@ class UpstreamPool:
         self._loop = asyncio.get_running_loop()
         self._open: set[UpstreamConnection] = set()
         self._idle: list[UpstreamConnection] = []
-        self._waiting: dict[PooledCall, None] = {}
+        self._waiting: dict[PooledCall, bool] = {}
+        """Who waits, in turn, and whether it is bound to this address: a part of it was sent there."""
         self._connecting: set[asyncio.Task[None]] = set()
         self.connects = 0
         """Connections opened since the start."""
@@ -113,10 +96,10 @@ class UpstreamPool:
         """Calls that wait for a connection."""
         return len(self._waiting)
 
-    def acquire(self, call: PooledCall, *, fresh: bool = False) -> None:
-        """Give `call` a connection, now or later; `fresh`: one that was never used."""
+    def acquire(self, call: PooledCall) -> None:
+        """Give `call`, which was sent nowhere yet, a connection, now or later."""
         idle = self._idle
-        while idle and not fresh:
+        while idle:
             connection = idle.pop()
             if connection.transport is None or connection.transport.is_closing():
                 continue
@@ -125,19 +108,27 @@ class UpstreamPool:
                 break
             call.connected(connection)
             return
+        self._queue(call, bound=False)
+
+    def acquire_again(self, call: PooledCall) -> None:
+        """Give `call`, which was sent to this address, another connection to it that does not idle, or none."""
+        self._queue(call, bound=True)
+
+    def _queue(self, call: PooledCall, *, bound: bool) -> None:
+        """Let `call` wait; `bound`: it was sent to this address and must go to no other."""
         if self.health.is_down:
-            self._give_up(call)
+            self._give_up(call, bound=bound)
             return
         if len(self._waiting) - (self._connections_max - len(self._open)) >= self._waiting_max:
             call.unreachable("too many calls wait for the upstream", busy=True)
             return
-        self._waiting[call] = None
+        self._waiting[call] = bound
         self.waits.upstream_connection.start(call)
         self._connect()
 
     def forget(self, call: PooledCall) -> None:
         """The call waits no longer."""
-        if self._waiting.pop(call, 0) is None:
+        if self._waiting.pop(call, None) is not None:
             self.waits.upstream_connection.stop(call)
 
     def release(self, connection: UpstreamConnection, *, reusable: bool) -> None:
@@ -236,9 +227,9 @@ class UpstreamPool:
             self._probe.cancel()
         self._probe = self._loop.call_at(self.health.try_at, self._try_again)
         while self._waiting:
-            call = next(iter(self._waiting))
+            call, bound = next(iter(self._waiting.items()))
             self.forget(call)
-            self._give_up(call)
+            self._give_up(call, bound=bound)
 
     def _worked(self) -> None:
         if self.health.worked():
@@ -247,8 +238,8 @@ class UpstreamPool:
                 self._probe.cancel()
                 self._probe = None
 
-    def _give_up(self, call: PooledCall) -> None:
-        if self.elsewhere is None:
+    def _give_up(self, call: PooledCall, *, bound: bool) -> None:
+        if bound or self.elsewhere is None:
             call.unreachable(f"{self.label} {self.health.reason}", busy=False)
         else:
             self.elsewhere(call)

@@ -71,6 +71,24 @@ class UpstreamCall(Protocol):
         ...
 
 
+class PooledCall(UpstreamCall, Protocol):
+    """A call that asks for a connection."""
+
+    is_idempotent: bool
+
+    def connected(self, connection: UpstreamConnection) -> None:
+        """Here is a connection: write."""
+        ...
+
+    def unreachable(self, reason: str, *, busy: bool) -> None:
+        """There is no connection, and nothing was written. `busy`: all are taken, rather than none to be had."""
+        ...
+
+    def timed_out(self, wait: TimeoutClass) -> None:
+        """No connection came free in time."""
+        ...
+
+
 class UpstreamWaits(Protocol):
     """The patience with upstreams, by class."""
 
@@ -91,6 +109,10 @@ class Owner(Protocol):
     header_bytes_max: int
     header_fields_max: int
     stream_buffer_bytes: int
+
+    def acquire_again(self, call: PooledCall) -> None:
+        """Give `call`, which was sent to this address, another connection to it that does not idle, or none."""
+        ...
 
     def release(self, connection: UpstreamConnection, *, reusable: bool) -> None:
         """The connection's answer is whole; it has no call any more."""
@@ -390,6 +412,10 @@ class UpstreamConnection(asyncio.Protocol):
     def carry(self, call: UpstreamCall) -> None:
         """From now on this connection is the call's."""
         self.call = call
+
+    def repeat(self, call: PooledCall) -> None:
+        """Carry a call that was sent here, and is lost, on a fresh connection to the same address: never to another."""
+        self._pool.acquire_again(call)
 
     def send(self, data: bytes) -> None:
         """Write."""

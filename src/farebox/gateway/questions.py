@@ -117,10 +117,10 @@ class Question:
 
     def answer_failed(self, why: str, reason: str) -> None:  # noqa: ARG002 - all are no answer
         """No answer; a kept-alive connection that had gone stale is worth a second try."""
-        upstream = self._upstream
+        upstream, self._upstream = self._upstream, None
         if upstream is not None and upstream.reused and not upstream.answer_seen and not self._repeated:
             self._repeated = True
-            self._pool.acquire(self, fresh=True)
+            upstream.repeat(self)
         else:
             self._end(reason)
 

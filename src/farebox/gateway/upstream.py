@@ -9,7 +9,8 @@ from typing import Final, Literal, Protocol
 from urllib.parse import urlsplit
 
 from farebox.config import PORTS, Address, GatewayConfig, UpstreamTls
-from farebox.gateway.http1_pool import PooledCall, PoolWaits, UpstreamPool
+from farebox.gateway.http1_pool import PoolWaits, UpstreamPool
+from farebox.gateway.http1_upstream import PooledCall
 from farebox.gateway.tls import upstream_verification
 
 Balance = Literal["in-order", "round-robin"]
@@ -32,8 +33,8 @@ class Connections(Protocol):
         """Calls that wait for a connection."""
         ...
 
-    def acquire(self, call: PooledCall, *, fresh: bool = False) -> None:
-        """Give `call` a connection, now or later; `fresh`: one that was never used."""
+    def acquire(self, call: PooledCall) -> None:
+        """Give `call`, which was sent nowhere yet, a connection, now or later."""
         ...
 
     def forget(self, call: PooledCall) -> None:
@@ -62,11 +63,11 @@ class Servers:
         """Calls that wait for a connection."""
         return sum(pool.waiting for pool in self.pools)
 
-    def acquire(self, call: PooledCall, *, fresh: bool = False) -> None:
+    def acquire(self, call: PooledCall) -> None:
         """Give `call` a connection to an address that is up; unreachable when none is."""
         pool = self._next()
         if pool is not None:
-            pool.acquire(call, fresh=fresh)
+            pool.acquire(call)
         else:
             call.unreachable(self._all_down(), busy=False)
 
