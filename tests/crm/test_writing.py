@@ -404,3 +404,13 @@ def test_a_deleted_account_leaves_its_contacts_without_its_name(caller: Caller) 
     (contact_id,) = caller.insert("Contacts", {"Last_Name": "A", "Account_Name": account_id})
     caller.send("DELETE", f"Accounts/{account_id}")
     assert caller.record("Contacts", contact_id)["Account_Name"] == {"name": None, "id": account_id}
+
+
+def test_a_record_that_was_modified_since_is_not_deleted(caller: Caller) -> None:
+    ids = caller.insert("Leads", {"Last_Name": "A"}, {"Last_Name": "B"})
+    stale = {"If-Unmodified-Since": "2020-01-01T00:00:00+00:00"}
+    for path, params in ((f"Leads/{ids[0]}", None), ("Leads", {"ids": ",".join(ids)})):
+        answer = caller.send("DELETE", path, headers=stale, params=params)
+        assert (answer.status_code, answer.json()["code"]) == (412, "ALREADY_MODIFIED")
+    fresh = {"If-Unmodified-Since": caller.record("Leads", ids[0])["Modified_Time"]}
+    assert caller.send("DELETE", f"Leads/{ids[0]}", headers=fresh).status_code == 200

@@ -72,6 +72,7 @@ def delete_many(call: Call, module: Module) -> Answer:
         raise limit_exceeded(limit=RECORDS_PER_CALL_MAX, param_name="ids")
     with call.store.transaction() as db:
         writer = RecordWriter(call, module, db)
+        _check_unmodified(call, writer, [{"id": each} for each in given])
         return answer_all([attempt(partial(delete_record, writer, each)) for each in given])
 
 
@@ -81,6 +82,7 @@ def delete_one(call: Call, module: Module, *, record_id: int) -> Answer:
         writer = RecordWriter(call, module, db)
         if writer.find(record_id) is None:
             raise invalid_path_id(1)
+        _check_unmodified(call, writer, [{"id": record_id}])
         return answer_all([delete_record(writer, str(record_id))])
 
 
