@@ -13,10 +13,17 @@ from typing import Any
 from zohocrmsdk.src.com.zoho.api.authenticator.oauth_token import OAuthToken
 from zohocrmsdk.src.com.zoho.api.authenticator.store import FileStore
 from zohocrmsdk.src.com.zoho.crm.api import HeaderMap, Initializer, ParameterMap
+from zohocrmsdk.src.com.zoho.crm.api.apis import APIsOperations
+from zohocrmsdk.src.com.zoho.crm.api.custom_views import CustomViewsOperations, GetCustomViewsParam
 from zohocrmsdk.src.com.zoho.crm.api.dc import DataCenter
+from zohocrmsdk.src.com.zoho.crm.api.features import FeaturesOperations
+from zohocrmsdk.src.com.zoho.crm.api.fields import BodyWrapper as FieldsBody
+from zohocrmsdk.src.com.zoho.crm.api.fields import Fields as MetaField
 from zohocrmsdk.src.com.zoho.crm.api.fields import FieldsOperations, GetFieldsParam
+from zohocrmsdk.src.com.zoho.crm.api.layouts import GetLayoutsParam, LayoutsOperations
 from zohocrmsdk.src.com.zoho.crm.api.modules import ModulesOperations
 from zohocrmsdk.src.com.zoho.crm.api.org import OrgOperations
+from zohocrmsdk.src.com.zoho.crm.api.profiles import ProfilesOperations
 from zohocrmsdk.src.com.zoho.crm.api.record import (
     APIException,
     BodyWrapper,
@@ -27,6 +34,8 @@ from zohocrmsdk.src.com.zoho.crm.api.record import (
     RecordOperations,
     SuccessResponse,
 )
+from zohocrmsdk.src.com.zoho.crm.api.related_lists import RelatedListsOperations
+from zohocrmsdk.src.com.zoho.crm.api.roles import RolesOperations
 from zohocrmsdk.src.com.zoho.crm.api.users import GetUsersParam, UsersOperations
 from zohocrmsdk.src.com.zoho.crm.api.util import Choice
 
@@ -110,6 +119,45 @@ def metadata() -> Shown:
         "account_target": fields["Account_Name"].get_lookup().get_module().get_api_name(),
         "stages": [each.get_display_value() for each in fields["Stage"].get_pick_list_values()],
     }
+
+
+def settings() -> Shown:
+    """What the SDK reads of the settings and makes in them."""
+    of_leads = ParameterMap()
+    of_leads.add(GetCustomViewsParam.module, "Leads")
+    views = CustomViewsOperations().get_custom_views(of_leads).get_object().get_custom_views()
+    with_module = ParameterMap()
+    with_module.add(GetLayoutsParam.module, "Leads")
+    layouts = LayoutsOperations().get_layouts(with_module).get_object().get_layouts()
+    features = FeaturesOperations().get_user_licences_count().get_object().get_features()
+    return {
+        "views": [each.get_name() for each in views],
+        "sections": [section.get_name() for section in layouts[0].get_sections()],
+        "related": [
+            each.get_api_name()
+            for each in RelatedListsOperations(None).get_related_lists(with_module).get_object().get_related_lists()
+        ],
+        "roles": [each.get_name() for each in RolesOperations().get_roles().get_object().get_roles()],
+        "profiles": [
+            each.get_name() for each in ProfilesOperations().get_profiles(ParameterMap()).get_object().get_profiles()
+        ],
+        "paths": [each.get_path() for each in APIsOperations(None).get_supported_api().get_object().get_apis()],
+        "licences": features[0].get_details().get_limits().get_total(),
+        "made": make_field(),
+    }
+
+
+def make_field() -> Shown:
+    made, params = MetaField(), ParameterMap()
+    made.set_field_label("Shoe size")
+    made.set_data_type("integer")
+    body = FieldsBody()
+    body.set_fields([made])
+    params.add(GetFieldsParam.module, "Leads")
+    response = FieldsOperations().create_field(body, params)
+    (result,) = response.get_object().get_fields()
+    found = FieldsOperations().get_field(int(result.get_details()["id"]), params).get_object().get_fields()[0]
+    return {"status": response.get_status_code(), "name": found.get_api_name(), "custom": found.get_custom_field()}
 
 
 def upsert(records: list[Record]) -> Shown:
@@ -198,6 +246,7 @@ def main() -> None:
     report = {
         "users": users(),
         "metadata": metadata(),
+        "settings": settings(),
         "single": create(lead("Single", "single@mail.example")),
         "twenty": twenty,
         "mixed": create(lead("Good", "good@mail.example"), bad, wrong),

@@ -47,6 +47,17 @@ def test_the_sdk_reads_organisation_modules_fields_lookups_and_picklists(session
     assert "Closed Won" in found["stages"]
 
 
+def test_the_sdk_reads_the_settings_and_makes_a_field(session: dict[str, Any]) -> None:
+    found = session["settings"]
+    assert {"All Leads", "My Leads", "Converted Leads"} <= set(found["views"])
+    assert found["sections"] == ["Lead Information"]
+    assert "Notes" in found["related"]
+    assert (found["roles"], found["profiles"]) == (["CEO", "Manager"], ["Administrator", "Standard"])
+    assert "/crm/v8/coql" in found["paths"]
+    assert found["licences"] == 10
+    assert found["made"] == {"status": 201, "name": "Shoe_size", "custom": True}
+
+
 def test_the_sdk_inserts_one_record(session: dict[str, Any]) -> None:
     assert session["single"]["status"] == 201
     (result,) = session["single"]["data"]
