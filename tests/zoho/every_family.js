@@ -125,6 +125,12 @@ async function metadata() {
   const ofLeads = await params([zoho.Fields.GetFieldParam.MODULE, "Leads"]);
   const [field] = seen(await fields.getField(all[0].getId(), ofLeads)).getFields();
   assert.equal(field.getAPIName(), all[0].getAPIName());
+  costs("create_fields", "Leads", 10); // 10 for each field
+  const colour = filled(new zoho.Fields.Fields(), { fieldLabel: "Colour", dataType: "text", length: 40 });
+  const created = filled(new zoho.Fields.BodyWrapper(), { fields: [colour] });
+  const fieldsOf = await params([zoho.Fields.CreateFieldParam.MODULE, "Leads"]);
+  const made = seen(await fields.createField(created, fieldsOf), 201).getFields();
+  assert.deepEqual(made.map((one) => one.getCode().getValue()), ["SUCCESS"]);
 }
 
 // ------------------------------------------------------------------------------------------------------ records

@@ -31,7 +31,8 @@ from zohocrmsdk.src.com.zoho.crm.api.coql import BodyWrapper as Query
 from zohocrmsdk.src.com.zoho.crm.api.coql import CoqlOperations
 from zohocrmsdk.src.com.zoho.crm.api.custom_views import CustomViewsOperations, GetCustomViewParam, GetCustomViewsParam
 from zohocrmsdk.src.com.zoho.crm.api.dc import DataCenter
-from zohocrmsdk.src.com.zoho.crm.api.fields import FieldsOperations, GetFieldsParam
+from zohocrmsdk.src.com.zoho.crm.api.fields import BodyWrapper as FieldsBody
+from zohocrmsdk.src.com.zoho.crm.api.fields import CreateFieldParam, Fields, FieldsOperations, GetFieldsParam
 from zohocrmsdk.src.com.zoho.crm.api.find_and_merge import BodyWrapper as MergeBody
 from zohocrmsdk.src.com.zoho.crm.api.find_and_merge import FindAndMergeOperations, Merge, MergeData
 from zohocrmsdk.src.com.zoho.crm.api.mass_delete_cvid import MassDeleteCvidOperations, RecordIdBodyWrapper
@@ -186,6 +187,11 @@ def metadata() -> None:
         FieldsOperations().get_field(fields[0].get_id(), params((GetFieldsParam.module, leads.get_api_name())))
     ).get_fields()
     assert field.get_api_name() == fields[0].get_api_name()
+    costs("create_fields", "Leads", 10)  # 10 for each field
+    colour = filled(Fields(), field_label="Colour", data_type="text", length=40)
+    fields_of = params((CreateFieldParam.module, "Leads"))
+    made = seen(FieldsOperations().create_field(filled(FieldsBody(), fields=[colour]), fields_of), 201)
+    assert [one.get_code().get_value() for one in made.get_fields()] == ["SUCCESS"]
 
 
 # ------------------------------------------------------------------------------------------------------ records
