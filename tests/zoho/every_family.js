@@ -5,6 +5,7 @@
 // prices them.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { inspect } from "node:util";
 import { inflateRawSync } from "node:zlib";
@@ -109,6 +110,41 @@ async function usersAndOrganisation() {
   costs("get_organisation", "org", 1);
   const [org] = seen(await new zoho.Org.OrgOperations().getOrganization()).getOrg();
   return String(org.getZgid());
+}
+
+/** Layouts and related lists of a module, roles and profiles of the organisation. */
+async function peopleAndPlaces() {
+  costs("get_layouts", "Leads", 1);
+  const layoutsOf = await params([zoho.Layouts.GetLayoutsParam.MODULE, "Leads"]);
+  const [layout] = seen(await new zoho.Layouts.LayoutsOperations().getLayouts(layoutsOf)).getLayouts();
+  assert.ok(layout.getSections().length);
+  costs("get_related_lists", "Leads", 1);
+  const listsOf = await params([zoho.RelatedLists.GetRelatedListsParam.MODULE, "Leads"]);
+  const lists = seen(await new zoho.RelatedLists.RelatedListsOperations().getRelatedLists(listsOf)).getRelatedLists();
+  assert.ok(lists.some((one) => one.getAPIName() === "Notes"));
+  costs("get_roles", "roles", 1);
+  assert.ok(seen(await new zoho.Roles.RolesOperations().getRoles()).getRoles().length);
+  costs("get_profiles", "profiles", 1);
+  assert.ok(seen(await new zoho.Profiles.ProfilesOperations().getProfiles()).getProfiles().length);
+}
+
+/** A file on a lead: up, listed, down again, away. */
+async function attachments(lead) {
+  const { AttachmentsOperations, FileBodyWrapper, GetAttachmentsParam } = zoho.Attachments;
+  const operations = new AttachmentsOperations();
+  const id = BigInt(lead);
+  const file = filled(new FileBodyWrapper(), { file: new zoho.StreamWrapper(null, null, `${directory}/leads.zip`) });
+  costs("attachments", "Leads", 1);
+  const [made] = each(await operations.uploadAttachments(id, "Leads", file));
+  costs("attachments", "Leads", 1);
+  const wanted = await params([GetAttachmentsParam.FIELDS, "id,File_Name"]);
+  const [found] = seen(await operations.getAttachments(id, "Leads", wanted)).getData();
+  assert.equal(found.getFileName(), "leads.zip");
+  costs("attachment", "Leads", 1);
+  const down = await seen(await operations.getAttachment(BigInt(made.get("id")), id, "Leads"));
+  assert.deepEqual(down.getFile().getStream(), readFileSync(`${directory}/leads.zip`));
+  costs("attachment", "Leads", 1);
+  each(await operations.deleteAttachment(BigInt(made.get("id")), id, "Leads"));
 }
 
 async function metadata() {
@@ -454,10 +490,12 @@ await initialise();
 const [url, next] = await told();
 const zgid = await usersAndOrganisation();
 await metadata();
+await peopleAndPlaces();
 const ids = await records();
 await finding();
 await views();
 await notes(ids[20]);
+await attachments(ids[20]);
 const merged = await cloningAndMerging(ids[20]);
 await deleting(ids, merged);
 await tags(ids);

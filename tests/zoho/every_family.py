@@ -23,6 +23,7 @@ from typing import Any
 from zohocrmsdk.src.com.zoho.api.authenticator.oauth_token import OAuthToken
 from zohocrmsdk.src.com.zoho.api.authenticator.store import FileStore
 from zohocrmsdk.src.com.zoho.crm.api import HeaderMap, Initializer, ParameterMap, bulk_read, bulk_write, notifications
+from zohocrmsdk.src.com.zoho.crm.api.attachments import AttachmentsOperations, FileBodyWrapper, GetAttachmentsParam
 from zohocrmsdk.src.com.zoho.crm.api.bulk_read import BulkReadOperations
 from zohocrmsdk.src.com.zoho.crm.api.bulk_write import BulkWriteOperations, UploadFileHeader
 from zohocrmsdk.src.com.zoho.crm.api.convert_lead import BodyWrapper as ConvertBody
@@ -35,6 +36,7 @@ from zohocrmsdk.src.com.zoho.crm.api.fields import BodyWrapper as FieldsBody
 from zohocrmsdk.src.com.zoho.crm.api.fields import CreateFieldParam, Fields, FieldsOperations, GetFieldsParam
 from zohocrmsdk.src.com.zoho.crm.api.find_and_merge import BodyWrapper as MergeBody
 from zohocrmsdk.src.com.zoho.crm.api.find_and_merge import FindAndMergeOperations, Merge, MergeData
+from zohocrmsdk.src.com.zoho.crm.api.layouts import GetLayoutsParam, LayoutsOperations
 from zohocrmsdk.src.com.zoho.crm.api.mass_delete_cvid import MassDeleteCvidOperations, RecordIdBodyWrapper
 from zohocrmsdk.src.com.zoho.crm.api.modules import MinifiedModule, ModulesOperations
 from zohocrmsdk.src.com.zoho.crm.api.notes import BodyWrapper as NotesBody
@@ -46,6 +48,7 @@ from zohocrmsdk.src.com.zoho.crm.api.notifications import (
     NotificationsOperations,
 )
 from zohocrmsdk.src.com.zoho.crm.api.org import OrgOperations
+from zohocrmsdk.src.com.zoho.crm.api.profiles import ProfilesOperations
 from zohocrmsdk.src.com.zoho.crm.api.record import (
     BodyWrapper,
     DeleteRecordsParam,
@@ -58,6 +61,8 @@ from zohocrmsdk.src.com.zoho.crm.api.record import (
     RecordOperations,
     SearchRecordsParam,
 )
+from zohocrmsdk.src.com.zoho.crm.api.related_lists import GetRelatedListsParam, RelatedListsOperations
+from zohocrmsdk.src.com.zoho.crm.api.roles import RolesOperations
 from zohocrmsdk.src.com.zoho.crm.api.tags import BodyWrapper as TagsBody
 from zohocrmsdk.src.com.zoho.crm.api.tags import (
     CreateTagsParam,
@@ -172,6 +177,37 @@ def users_and_organisation() -> str:
     costs("get_organisation", "org", 1)
     (org,) = seen(OrgOperations().get_organization()).get_org()
     return str(org.get_zgid())
+
+
+def people_and_places() -> None:
+    """Layouts and related lists of a module, roles and profiles of the organisation."""
+    costs("get_layouts", "Leads", 1)
+    (layout,) = seen(LayoutsOperations().get_layouts(params((GetLayoutsParam.module, "Leads")))).get_layouts()
+    assert layout.get_sections()
+    costs("get_related_lists", "Leads", 1)
+    lists = seen(RelatedListsOperations().get_related_lists(params((GetRelatedListsParam.module, "Leads"))))
+    assert "Notes" in {one.get_api_name() for one in lists.get_related_lists()}
+    costs("get_roles", "roles", 1)
+    assert seen(RolesOperations().get_roles()).get_roles()
+    costs("get_profiles", "profiles", 1)
+    assert seen(ProfilesOperations().get_profiles()).get_profiles()
+
+
+def attachments(lead: str, directory: str) -> None:
+    """A file on a lead: up, listed, down again, away."""
+    operations = AttachmentsOperations()
+    file = filled(FileBodyWrapper(), file=StreamWrapper(file_path=f"{directory}/leads.zip"))
+    costs("attachments", "Leads", 1)
+    (made,) = each(operations.upload_attachments(int(lead), "Leads", file))
+    costs("attachments", "Leads", 1)
+    wanted = params((GetAttachmentsParam.fields, "id,File_Name"))
+    (found,) = seen(operations.get_attachments(int(lead), "Leads", wanted)).get_data()
+    assert found.get_file_name() == "leads.zip"
+    costs("attachment", "Leads", 1)
+    down = seen(operations.get_attachment(int(made["id"]), int(lead), "Leads")).get_file()
+    assert b"".join(down.get_stream()) == Path(directory, "leads.zip").read_bytes()
+    costs("attachment", "Leads", 1)
+    each(operations.delete_attachment(int(made["id"]), int(lead), "Leads"))
 
 
 def metadata() -> None:
@@ -491,10 +527,12 @@ def main(base: str, client_id: str, secret: str, refresh_token: str, directory: 
     url, came = told()
     zgid = users_and_organisation()
     metadata()
+    people_and_places()
     ids = records()
     finding()
     views()
     notes(ids[20])
+    attachments(ids[20], directory)
     merged = cloning_and_merging(ids[20])
     deleting(ids, merged)
     tags(ids)
