@@ -443,7 +443,7 @@ def test_tasks_go_where_the_operator_says_and_name_function_and_task(tmp_path: P
         source = """
             def run(crm, url):
                 crm.createRecord("Leads", {"Last_Name": "A"})
-                crm.invokeurl(url + "/crm/v8/org", headers={"X-Task": "forged", "X-More": "1"})
+                crm.invokeurl(url + "/crm/v8/org", headers={"x-task": "forged", "X-More": "1"})
         """
         assert functions.output(source, url=functions.crm.url) is None
         created, invoked = gateway.wait_for(2)
