@@ -140,6 +140,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "a row less": lambda path: changed(
         path, lambda name, content: b"\n".join(content.split(b"\n")[1:]) if name.endswith("record.jsonl") else content
     ),
+    "a value changed": lambda path: changed(path, lambda _, content: content.replace(b'"Leads"', b'"Deals"', 1)),
     "no zip": lambda path: path.write_text("hello"),
     "nothing": lambda path: path.unlink(),
 }
