@@ -1,4 +1,4 @@
-// Every family of the API that Zoho's Node SDK offers, used once; before each call stands what it costs.
+// The API's families by Zoho's Node SDK; before each call stands what it costs.
 //
 // Usage: node every_family.js BASE_URL CLIENT_ID CLIENT_SECRET REFRESH_TOKEN DIRECTORY, with leads.zip in that directory.
 // Prints, as one line of JSON, the calls that were made: operation, module and credits, as Zoho's page of API limits

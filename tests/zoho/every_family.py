@@ -1,4 +1,4 @@
-"""Every family of the API that Zoho's Python SDK offers, before each call its cost; long because read in one go.
+"""The API's families by Zoho's Python SDK, before each call its cost; long because it is read in one go.
 
 Usage: every_family.py BASE_URL CLIENT_ID CLIENT_SECRET REFRESH_TOKEN DIRECTORY, with leads.zip in that directory.
 Prints, as one line of JSON, the calls that were made: operation, module and credits, as Zoho's page of API limits

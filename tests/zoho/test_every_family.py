@@ -1,4 +1,4 @@
-"""Both official SDKs use every family of the API, directly and through a gateway, which charges each call its price.
+"""Both official SDKs call the API's families, directly and through a gateway, which charges each call its price.
 
 What the calls cost stands in the scenarios, before each call, as Zoho publishes it. It is compared with the journal,
 call by call and in order.
