@@ -226,7 +226,7 @@ def test_a_token_counts_no_longer_than_it_was_vouched_for_however_often_its_head
         server.answer("/oauth/introspect", vouched, gone)
         asked = Introspection(url=HttpUrl(f"{server.url}/oauth/introspect"))
         gateway = make_gateway(
-            card="zoho-crm", identity="introspection", introspection=asked, start=False, token_cache_seconds=1.0
+            card="zoho-crm", identity="introspection", introspection=asked, start=False, token_cache_seconds=3.0
         )
         gateway.org("acme", plan="standard")
         gateway.start()

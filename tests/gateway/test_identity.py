@@ -274,7 +274,12 @@ def test_callers_with_one_token_wait_for_one_question_and_at_most_8_are_under_wa
     by_token.server.answer("/oauth/introspect", Behaviour(body=b'{"active":true,"org":"acme"}', delay_seconds=0.1))
     unlimited = CompiledCard(cards.load("generic"))  # as many calls in flight as come
     by_token.gateway = make_gateway(
-        compiled=unlimited, identity="introspection", introspection=by_token.asked, start=False
+        compiled=unlimited,
+        identity="introspection",
+        introspection=by_token.asked,
+        quota_wait_seconds=20,
+        identity_wait_seconds=60,
+        start=False,
     )
     by_token.gateway.directory.subscribe("acme", unlimited.card.product, card="generic", plan="standard")
     gateway = by_token.start()
