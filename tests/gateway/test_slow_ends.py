@@ -1,4 +1,4 @@
-"""The last answer of a connection arrives whole, however late its caller reads it."""
+"""The last answer of a connection arrives whole, however late its caller reads it, and a body however slow it comes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,17 @@ import pytest
 from farebox.testing.upstream import Behaviour, StubUpstream
 
 from .certificates import Authority
-from .conftest import GatewayMaker, until
+from .conftest import Gateway, GatewayMaker, until
 
 SIZE = 150 * 1024
 NAME = "gateway.example.com"
+
+
+def pass_time(gateway: Gateway, seconds: float) -> None:
+    """Return when the gateway has swept its waits for so long."""
+    ticks: list[float] = []
+    gateway.on_loop(lambda: gateway.worker.waits.timeouts.every_tick(lambda: ticks.append(gateway._loop.time())))
+    until(lambda: ticks and ticks[-1] - ticks[0] > seconds)
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -33,7 +40,25 @@ def test_a_caller_that_reads_late_gets_the_end_of_the_last_answer(
     client = until(lambda: next(iter(gateway.worker.plane.clients), None))
     until(lambda: client._lingered == 0)  # all is written, most of it not taken yet
     linger = gateway.worker.waits.client_linger
-    ticks: list[float] = []
-    gateway.on_loop(lambda: gateway.worker.waits.timeouts.every_tick(lambda: ticks.append(gateway._loop.time())))
-    until(lambda: ticks and ticks[-1] - ticks[0] > linger.seconds + 0.5)
+    pass_time(gateway, linger.seconds + 0.5)
     assert len(caller.raw().partition(b"\r\n\r\n")[2]) == SIZE
+
+
+@pytest.mark.parametrize("patience", ["idle_connection_seconds", "answer_seconds"])
+def test_a_body_may_come_slowly_on_a_connection_that_was_used_before(
+    make_gateway: GatewayMaker, upstream: StubUpstream, patience: str
+) -> None:
+    upstream.answer("/first", Behaviour(delay_seconds=0.2))
+    settings: dict[str, Any] = {patience: 0.4}
+    gateway = make_gateway(upstream_connections_max=1, **settings)
+    caller, slow = gateway.caller(), gateway.caller()
+    caller.say("GET /first HTTP/1.1\r\nHost: g\r\n\r\n")
+    upstream.wait_for(1)
+    if patience == "idle_connection_seconds":  # else it waits for the connection, and has it in the moment it is free
+        assert caller.hear().status == 200
+    slow.say("POST /slow HTTP/1.1\r\nHost: g\r\nContent-Length: 2\r\n\r\na")
+    upstream.wait_for(2)
+    pass_time(gateway, 0.6)
+    answer = slow.say("b").hear()
+    assert (answer.status, upstream.requests[1].body) == (200, b"ab")
+    assert upstream.requests[1].connection == 1

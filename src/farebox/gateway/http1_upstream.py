@@ -410,8 +410,9 @@ class UpstreamConnection(asyncio.Protocol):
         return self._bytes_seen
 
     def carry(self, call: UpstreamCall) -> None:
-        """From now on this connection is the call's."""
+        """From now on this connection is the call's; until all of that is sent, its caller has its own time-out."""
         self.call = call
+        self._wait_for(None)
 
     def repeat(self, call: PooledCall) -> None:
         """Carry a call that was sent here, and is lost, on a fresh connection to the same address: never to another."""
