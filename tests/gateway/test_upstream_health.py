@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ import pytest
 
 from farebox.config import Address
 from farebox.gateway.health import Health
+from farebox.gateway.http1_upstream import UpstreamConnection
 from farebox.gateway.upstream import Servers
 from farebox.testing.system import free_port
 from farebox.testing.upstream import Behaviour, StubUpstream
@@ -164,6 +167,48 @@ def test_a_call_lost_with_a_kept_connection_is_repeated_at_the_same_address(
     assert caller.ask("PUT", "/put", body=b"x").status == 200
     assert [(r.method, r.connection) for r in upstream.requests] == [("GET", 1), ("PUT", 1), ("PUT", 2)]
     assert [r.method for r in second.requests] == ["GET"]
+
+
+def test_a_failed_connect_does_not_refuse_calls_that_a_live_connection_can_take(
+    make_gateway: GatewayMaker, upstream: StubUpstream
+) -> None:
+    upstream.default = Behaviour(delay_seconds=0.1)
+    gateway = make_gateway(upstream_connections_max=2, upstream_down_seconds=30.0)
+    pool = gateway.worker._pools[0].pools[0]
+    callers = [gateway.caller().say("GET / HTTP/1.1\r\nHost: g\r\n\r\n")]
+    upstream.wait_for(1)
+    upstream.stop_listening()
+    callers += [gateway.caller().say("GET / HTTP/1.1\r\nHost: g\r\n\r\n") for _ in range(4)]
+    assert [caller.hear().status for caller in callers] == [200] * 5
+    assert gateway.on_loop(lambda: pool.health.is_down)
+    assert {request.connection for request in upstream.requests} == {1}
+    callers[0].say("GET / HTTP/1.1\r\nHost: g\r\n\r\n")
+    upstream.wait_for(6)
+    callers[1].say("GET / HTTP/1.1\r\nHost: g\r\n\r\n")
+    until(lambda: pool.waiting == 1)  # for the connection in use, also while it is down ...
+    upstream.close_connections()
+    assert callers[1].hear().json()["code"] == "UPSTREAM_UNREACHABLE"  # ... and no longer than that one lives
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EADDRNOTAVAIL])
+def test_a_gateway_without_a_socket_left_says_so_and_does_not_call_the_upstream_down(
+    make_gateway: GatewayMaker, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    gateway = make_gateway()
+    pool = gateway.worker._pools[0].pools[0]
+    caller = gateway.caller()
+
+    async def without_a_socket() -> UpstreamConnection:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as context:
+        context.setattr(pool, "_opened", without_a_socket)
+        answer = caller.ask("GET", "/")
+    assert (answer.status, answer.json()["code"]) == (503, "GATEWAY_BUSY")
+    assert os.strerror(number) in answer.json()["detail"]
+    assert answer.fields["x-farebox-credits-charged"] == "0"
+    assert (pool.health.is_down, pool.connects_failed, gateway.held()) == (False, 0, 0)
+    assert caller.ask("GET", "/").status == 200
 
 
 def test_a_sole_address_is_tried_in_the_place_of_callers_until_it_is_back(make_gateway: GatewayMaker) -> None:

@@ -256,6 +256,13 @@ class Exchange:
             )
         self.failed(refusal)
 
+    def no_socket(self, reason: str) -> None:
+        """The gateway's own system gives it no socket."""
+        text = (
+            f"The gateway cannot open a connection to the upstream: {reason}; try again shortly. {self.charge_words()}"
+        )
+        self.failed(Refusal(status=503, code="GATEWAY_BUSY", text=text, retry_after=1))
+
     def timed_out(self, wait: TimeoutClass) -> None:
         """No connection came free in time."""
         assert self.pool is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import errno
 from typing import Final, Protocol
 
 import structlog
@@ -19,6 +19,12 @@ REUSE_SECONDS: Final = 2.0
 """A request that must not be sent twice does not go out on a connection idle for longer: common servers close idle
 connections after 5 s, and losing that race costs the caller a 502."""
 
+PROBE_AGAIN_SECONDS: Final = 0.1
+"""After a try that failed for want of a socket of our own."""
+
+OWN_ERRORS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL)
+"""What the gateway's own machine has run out of (files, buffers, ports): it says nothing of the upstream."""
+
 _log = structlog.get_logger("farebox.gateway")
 
 
@@ -26,6 +32,18 @@ class PoolWaits(UpstreamWaits, Protocol):
     """The patience with an upstream, waiting for a connection included."""
 
     upstream_connection: TimeoutClass
+
+
+class Siblings(Protocol):
+    """The addresses of one upstream."""
+
+    def next_up(self) -> UpstreamPool | None:
+        """An address that is up; None when none is."""
+        ...
+
+    def all_down(self) -> str:
+        """Why none is."""
+        ...
 
 
 class UpstreamPool:
@@ -53,8 +71,8 @@ class UpstreamPool:
         """What people are told it is."""
         self.host, self.port = host_port(address)
         self.health = Health(down_seconds_max=down_seconds_max)
-        self.elsewhere: Callable[[PooledCall], None] | None = None
-        """Takes over a call that cannot be connected here; None: it ends here."""
+        self.siblings: Siblings | None = None
+        """Where a call goes that cannot be connected here; None: it ends here."""
         self._tls = tls
         self._probe: asyncio.TimerHandle | None = None
         self.waits = waits
@@ -71,6 +89,7 @@ class UpstreamPool:
         self._waiting: dict[PooledCall, bool] = {}
         """Who waits, in turn, and whether it is bound to this address: a part of it was sent there."""
         self._connecting: set[asyncio.Task[None]] = set()
+        self._exhausted = False
         self.connects = 0
         """Connections opened since the start."""
         self.connects_failed = 0
@@ -90,6 +109,11 @@ class UpstreamPool:
     def idle_connections(self) -> int:
         """Connections kept for the next call."""
         return len(self._idle)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a connection is in use, and will come free or be lost."""
+        return len(self._open) > len(self._idle)
 
     @property
     def waiting(self) -> int:
@@ -116,7 +140,7 @@ class UpstreamPool:
 
     def _queue(self, call: PooledCall, *, bound: bool) -> None:
         """Let `call` wait; `bound`: it was sent to this address and must go to no other."""
-        if self.health.is_down:
+        if self.health.is_down and not self.is_busy:
             self._give_up(call, bound=bound)
             return
         if len(self._waiting) - (self._connections_max - len(self._open)) >= self._waiting_max:
@@ -151,7 +175,9 @@ class UpstreamPool:
             self._open.discard(connection)
             if connection in self._idle:
                 self._idle.remove(connection)
-            if self._waiting:
+            if self._waiting and self.health.is_down:
+                self._give_up_waiting()
+            elif self._waiting:
                 self._connect()
 
     def close(self) -> None:
@@ -193,14 +219,19 @@ class UpstreamPool:
             self._failed(f"did not accept a connection within {self._connect_seconds:g} s")
         except OSError as error:
             self._connecting.discard(task)
-            self._failed(connect_problem(error))
+            if error.errno in OWN_ERRORS:
+                self._out_of(error)
+            else:
+                self._failed(connect_problem(error))
         else:
             self._connecting.discard(task)
             self.connects += 1
             self._open.add(connection)
+            self._exhausted = False
             self._worked()
             if self._waiting:
                 self._give(connection)
+                self._connect()
             else:
                 self.release(connection, reusable=True)
                 connection.reused = False
@@ -219,17 +250,37 @@ class UpstreamPool:
         return connection
 
     def _failed(self, reason: str) -> None:
-        """The address is down: nobody waits for it, and it is tried again after a while."""
+        """The address is down: who waits for it goes elsewhere, and it is tried again after a while."""
         self.connects_failed += 1
         if self.health.failed(reason, at=self._loop.time()):
             _log.warning("upstream.down", upstream=self.label, message=reason)
         if self._probe is not None:
             self._probe.cancel()
         self._probe = self._loop.call_at(self.health.try_at, self._try_again)
-        while self._waiting:
-            call, bound = next(iter(self._waiting.items()))
+        self._give_up_waiting()
+
+    def _out_of(self, error: OSError) -> None:
+        """No connection can be made here, wherever to: who waits goes on waiting only for one that is in use."""
+        reason = error.strerror or str(error)
+        if not self._exhausted:
+            self._exhausted = True
+            _log.error("gateway.no_socket", upstream=self.label, message=reason)
+        if self.health.is_down and self._probe is None:  # it was the try that would bring it back
+            self._probe = self._loop.call_later(PROBE_AGAIN_SECONDS, self._try_again)
+        while self._waiting and not self.is_busy:
+            call = next(iter(self._waiting))
             self.forget(call)
-            self._give_up(call, bound=bound)
+            call.no_socket(reason)
+
+    def _give_up_waiting(self) -> None:
+        """Who may go to another address goes; the others wait on as long as a connection here is in use."""
+        for call, bound in list(self._waiting.items()):
+            if call in self._waiting and (not self.is_busy or (not bound and self._sibling() is not None)):
+                self.forget(call)
+                self._give_up(call, bound=bound)
+
+    def _sibling(self) -> UpstreamPool | None:
+        return None if self.siblings is None else self.siblings.next_up()
 
     def _worked(self) -> None:
         if self.health.worked():
@@ -239,10 +290,13 @@ class UpstreamPool:
                 self._probe = None
 
     def _give_up(self, call: PooledCall, *, bound: bool) -> None:
-        if bound or self.elsewhere is None:
+        sibling = None if bound else self._sibling()
+        if sibling is not None:
+            sibling.acquire(call)
+        elif bound or self.siblings is None:
             call.unreachable(f"{self.label} {self.health.reason}", busy=False)
         else:
-            self.elsewhere(call)
+            call.unreachable(self.siblings.all_down(), busy=False)
 
     def _try_again(self) -> None:
         """Open a connection in the place of the calls that were refused."""

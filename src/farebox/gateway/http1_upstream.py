@@ -84,6 +84,10 @@ class PooledCall(UpstreamCall, Protocol):
         """There is no connection, and nothing was written. `busy`: all are taken, rather than none to be had."""
         ...
 
+    def no_socket(self, reason: str) -> None:
+        """The gateway cannot open a connection, to whatever address; nothing was written now."""
+        ...
+
     def timed_out(self, wait: TimeoutClass) -> None:
         """No connection came free in time."""
         ...

@@ -80,6 +80,10 @@ class Question:
         """There is no connection."""
         self._end(reason)
 
+    def no_socket(self, reason: str) -> None:
+        """The gateway has none to ask by."""
+        self._end(f"the gateway cannot open a connection: {reason}")
+
     def timed_out(self, wait: TimeoutClass) -> None:  # noqa: ARG002 - the pool's only wait
         """No connection came free."""
         self._pool.forget(self)

@@ -56,7 +56,7 @@ class Servers:
         self._in_order = balance == IN_ORDER
         self._turn = 0
         for pool in pools:
-            pool.elsewhere = self.acquire  # nothing was sent to the address that failed: the next may have the call
+            pool.siblings = self
 
     @property
     def waiting(self) -> int:
@@ -65,11 +65,11 @@ class Servers:
 
     def acquire(self, call: PooledCall) -> None:
         """Give `call` a connection to an address that is up; unreachable when none is."""
-        pool = self._next()
+        pool = self.next_up() or next((pool for pool in self.pools if pool.is_busy), None)
         if pool is not None:
             pool.acquire(call)
         else:
-            call.unreachable(self._all_down(), busy=False)
+            call.unreachable(self.all_down(), busy=False)
 
     def forget(self, call: PooledCall) -> None:
         """The call waits no longer."""
@@ -81,7 +81,8 @@ class Servers:
         for pool in self.pools:
             pool.close()
 
-    def _next(self) -> UpstreamPool | None:
+    def next_up(self) -> UpstreamPool | None:
+        """The address that has the next call; None when all are down."""
         pools = self.pools
         for step in range(len(pools)):
             pool = pools[step if self._in_order else (self._turn + step) % len(pools)]
@@ -90,7 +91,8 @@ class Servers:
                 return pool
         return None
 
-    def _all_down(self) -> str:
+    def all_down(self) -> str:
+        """Why each address is down."""
         return "; ".join(f"{pool.label} {pool.health.reason}" for pool in self.pools)
 
 

@@ -127,13 +127,17 @@ class StubUpstream:
 
     def close(self) -> None:
         """Stop listening and end every connection."""
+        self.stop_listening()
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def stop_listening(self) -> None:
+        """Refuse new connections; open ones go on."""
         self._closing = True
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for connection in list(self._open):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
 
     def close_connections(self) -> None:
         """End every open connection, as a server does that restarts."""
