@@ -62,7 +62,7 @@ def test_quota_unwritable_calls_go_on_within_leases_then_503_and_recover_without
             until(lambda: ada.get("/things").status_code == 200, what="calls go on", within_seconds=5)
         assert farebox.gateway.pid == pid
         assert farebox.gateway.is_running
-        assert "Another process holds it" in farebox.gateway.log
+        assert "Another process has held it" in farebox.gateway.log
         assert farebox.gateway.stop() == 0
         until(lambda: not list((farebox.data / "journal").iterdir()), what="the journal is loaded and removed")
     books = read_books(farebox.data)
