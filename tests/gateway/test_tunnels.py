@@ -410,3 +410,39 @@ def test_a_caller_that_stopped_sending_before_the_101_gets_what_the_other_side_s
     upstream.close()
     assert caller.raw().endswith(b"\r\n\r\nanswer")
     assert closed(gateway)[1].outcome == "charged"
+
+
+def test_upgrades_at_once_become_no_more_tunnels_than_may_be(before: Before, upstream: StubUpstream) -> None:
+    upstream.default = Behaviour(raw=SWITCHED + b"\r\n", delay_seconds=0.2)
+    gateway = before(upstream.port, tunnels_max=1)
+    callers = [gateway.caller().say(ASKED + "\r\n") for _ in range(8)]
+    assert sorted(caller.socket.recv(12) for caller in callers) == [b"HTTP/1.1 101"] + [b"HTTP/1.1 503"] * 7
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        Behaviour(status=403),
+        Behaviour(status=403, chunked=True, body=b"x" * 300_000),
+        Behaviour(reset_after=0),
+        Behaviour(raw=b"nonsense"),
+        Behaviour(raw=SWITCHED + b"\r\n"),
+        Behaviour(never_answer=True),
+    ],
+)
+@pytest.mark.parametrize("kind", [Kind.METERED, Kind.FREE, Kind.OPEN])
+def test_however_a_call_ends_that_asked_for_a_tunnel_the_next_one_has_its_place(
+    make_gateway: GatewayMaker, upstream: StubUpstream, behaviour: Behaviour, kind: Kind
+) -> None:
+    upstream.default = behaviour
+    card = replace(cards.load("generic"), upgrades=("websocket",))
+    card = replace(card, default_operation=replace(card.default_operation, kind=kind))
+    gateway = make_gateway(compiled=CompiledCard(card), tunnels_max=1)
+    caller = gateway.caller().say(ASKED + "\r\n")
+    upstream.wait_for(1)
+    if not behaviour.never_answer:
+        caller.socket.recv(12)
+    caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # close resets
+    caller.close()
+    until(lambda: gateway.on_loop(gateway.worker._tunnels.has_room))
+    assert (tunnels(gateway), gateway.on_loop(lambda: len(gateway.worker._tunnels.asked))) == (0, 0)

@@ -33,6 +33,12 @@ class Tunnels:
         self.tunnels_max = tunnels_max
         self.idle = idle
         self.open: set[Tunnel] = set()
+        self.asked: set[TunnelCall] = set()
+        """Calls under way that may become a tunnel, from their turn until they end or it is open."""
+
+    def has_room(self) -> bool:
+        """Whether another call may become a tunnel, should all that asked become one."""
+        return len(self.open) + len(self.asked) < self.tunnels_max
 
     def new_call(self, plane: Plane, client: ClientConnection, head: RequestHead, route: Route) -> Call:
         """The call of a request with an Upgrade field, which is forwarded only to what the card lists."""
@@ -69,10 +75,21 @@ class TunnelCall(Call):
 
     def begin(self) -> None:
         """The call's turn has come, if there is room for another tunnel."""
-        if len(self._tunnels.open) >= self._tunnels.tunnels_max:
-            self._refuse(_too_many_tunnels())
-        else:
+        if self._tunnels.has_room():
+            self._tunnels.asked.add(self)
             super().begin()
+        else:
+            self._refuse(_too_many_tunnels())
+
+    def deliver(self) -> None:
+        """Send the whole answer, which is none that switches."""
+        self._leave()
+        super().deliver()
+
+    def _leave(self) -> None:
+        """The call is over, or its tunnel is; that has its own place among those that are open."""
+        self._tunnels.asked.discard(self)
+        super()._leave()
 
     def own_request_fields(self) -> list[bytes]:
         """And the wish to switch."""
@@ -183,6 +200,7 @@ class Tunnel:
         self._upstream = TunnelEnd(self, upstream.hand_over(), of_caller=False)
         self._caller.peer, self._upstream.peer = self._upstream, self._caller
         tunnels.open.add(self)
+        tunnels.asked.discard(call)
         tunnels.idle.start(self)
         for end in (self._caller, self._upstream):
             end.transport.set_protocol(end)
