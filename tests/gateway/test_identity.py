@@ -12,6 +12,7 @@ import pytest
 from farebox import cards
 from farebox.config import HttpUrl, Introspection
 from farebox.domain.cards import CompiledCard
+from farebox.gateway.http1_request import RequestHead
 from farebox.testing.upstream import Behaviour, StubUpstream
 
 from .conftest import Gateway, GatewayMaker, until
@@ -181,6 +182,27 @@ def test_a_place_can_have_one_org_fixed(make_gateway: GatewayMaker, upstream: St
     assert upstream.requests[0].fields["x-api-key"] == "theirs"
     assert gateway.entry().org == "acme"
     until(lambda: caller.ask(fields={"X-Farebox-Key": other}).json()["code"] == "CREDENTIALS_CONTRADICT")
+
+
+def test_a_fixed_caller_is_one_object_until_the_directory_changes(make_gateway: GatewayMaker) -> None:
+    gateway = make_gateway(identity="fixed")
+    identifier = gateway.worker.plane.routes[0].identifier
+
+    def who(*, authorization: bytes | None = None) -> Any:
+        head = RequestHead(b"GET", b"/", version_11=True)
+        head.authorization = authorization
+        return gateway.on_loop(lambda: identifier.identify(head))
+
+    first = who()
+    assert who() is first
+    theirs = who(authorization=b"Basic dGhlaXJz")
+    assert theirs is who(authorization=b"Basic b3RoZXJz")
+    assert (first.replaces or bool(first.authorization), theirs.authorization) == (False, b"")
+    gateway.directory.set_upstream_credential("acme", upstream="api", authorization="Bearer ours")
+    after = until(lambda: found if (found := who()) is not first else None)
+    assert (after.authorization, who(authorization=b"Basic dGhlaXJz").authorization) == (b"Bearer ours", b"")
+    gateway.directory.suspend("acme")
+    until(lambda: getattr(who(), "code", "") == "ORG_SUSPENDED")
 
 
 @pytest.mark.parametrize("scheme", ["Zoho-oauthtoken", "Bearer", "bearer"])

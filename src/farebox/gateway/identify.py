@@ -130,7 +130,25 @@ class Identifier:
             if tokens is None and token is None:
                 self._remember(head, who, image, until=NEVER)
             return who
-        return self._by_keys(image, keys, None, replaces=token is None)
+        replaces = token is None
+        known_place = self._fixed is not None and not keys
+        return (
+            self._fixed_caller(head, image, replaces=replaces)
+            if known_place
+            else self._by_keys(image, keys, None, replaces=replaces)
+        )
+
+    def _fixed_caller(self, head: RequestHead, image: DirectoryImage, *, replaces: bool) -> Identified:
+        """The one caller of a fixed place, and its twin that sends the upstream credentials of its own."""
+        which = ("fixed", "replaces" if replaces else "")
+        who = self._callers.get(which)
+        if who is None:
+            who = self._by_keys(image, [], None, replaces=replaces)
+            if isinstance(who, Caller):
+                self._callers[which] = who
+        if self._tokens is None:
+            self._remember(head, who, image, until=NEVER)
+        return who
 
     def _remember(self, head: RequestHead, who: Identified, image: DirectoryImage, *, until: float) -> None:
         """The same credentials again are the same caller, by this image and until then; refusals are looked up anew."""
