@@ -17,6 +17,9 @@ from farebox.config import load
 from farebox.errors import ConfigInvalidError, TlsFilesError
 from farebox.gateway import certificates
 from farebox.gateway.certificates import Certificates
+from farebox.gateway.figures import figures
+from farebox.gateway.handshakes import FAILED, Handshakes
+from farebox.metrics.figures import text
 from farebox.testing.upstream import Behaviour, StubUpstream
 
 from .certificates import Authority
@@ -217,6 +220,43 @@ def test_what_is_not_tls_is_closed_and_hurts_nobody(
     assert gateway.caller(tls=authority.client(), name=NAME).ask("GET", "/").status == 200
     assert len(upstream.requests) == 1
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_handshake_that_fails_is_no_trouble_of_the_journal(secure: Secure) -> None:
+    gateway = secure()
+    caller = gateway.caller().say(b"GET / HTTP/1.1\r\n\r\n")
+    assert b"HTTP" not in caller.raw()
+    found = until(lambda: _told(gateway) if gateway.worker.plane.counters.get(FAILED) else None)
+    assert 'farebox_tls_handshakes_ended_total{process="gateway-0",reason="failed"} 1' in found
+    assert not [line for line in found if line.startswith("farebox_journal_troubles_total")]
+
+
+def _told(gateway: Gateway) -> list[str]:
+    figures_now = gateway.on_loop(lambda: figures(gateway.worker._sources()))
+    return text({"gateway-0": figures_now}).splitlines()
+
+
+def test_a_connection_that_takes_no_options_does_not_end_accepting(
+    secure: Secure, authority: Authority, tmp_path: Path
+) -> None:
+    gateway = secure()
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listener:  # its connections know nothing of TCP_NODELAY
+        listener.bind(path)
+        listener.listen()
+        listener.setblocking(False)
+        worker = gateway.worker
+        found = gateway.on_loop(
+            lambda: Handshakes(worker.plane, listener, chosen(gateway).context, seconds=1.0, shutdown_seconds=1.0)
+        )
+        for _ in range(2):
+            with socket.socket(socket.AF_UNIX) as caller:
+                caller.settimeout(10)
+                caller.connect(path)
+                assert caller.recv(1) == b""
+        until(lambda: worker.plane.counters.get(FAILED) == 2)
+        gateway.on_loop(found.close)
+        until(lambda: listener.fileno() == -1)
 
 
 def test_a_caller_over_tls_that_reads_nothing_stops_the_upstream(

@@ -71,13 +71,13 @@ class Handshakes:
                 plane.count(REFUSED)
                 connection.close()
                 continue
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             task = loop.create_task(self._shake(connection))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
 
     async def _shake(self, connection: socket.socket) -> None:
         try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._plane.loop.connect_accepted_socket(
                 lambda: ClientConnection(self._plane),
                 connection,
