@@ -26,7 +26,7 @@ HEAD_BYTES_MAX: Final = 4_096
 """Longer heads are not remembered; nor are longer targets."""
 HEADS_WEIGHT_MAX: Final = 16 << 20
 """Bytes of memory of all heads that came since the last turn, of all methods; as many of those before it are kept."""
-WEIGHT_PER_BYTE: Final = 7
+WEIGHT_PER_BYTE: Final = 9
 WEIGHT_PER_HEAD: Final = 1_024
 """What a head takes: 3.4 KB in 120 fields were measured at 21 KiB, a usual one of 300 bytes at 2.5."""
 TARGETS_MAX: Final = 2_048
