@@ -92,7 +92,7 @@ async function initialise() {
   builder.environment(new zoho.Environment(base, `${base}/oauth/v2/token`, base));
   builder.token(new zoho.OAuthBuilder().clientId(clientId).clientSecret(secret).refreshToken(refreshToken).build());
   builder.store(new zoho.FileStore(`${directory}/tokens.csv`));
-  builder.resourcePath(directory);
+  builder.resourcePath(`${directory}/`); // with the stroke: for related lists the SDK itself puts none in between
   await builder.initialize();
   costs("get_users", "users", 1); // who am I, and in which organisation: the SDK asks before its first call
   costs("get_organisation", "org", 1);
@@ -145,6 +145,38 @@ async function attachments(lead) {
   assert.deepEqual(down.getFile().getStream(), readFileSync(`${directory}/leads.zip`));
   costs("attachment", "Leads", 1);
   each(await operations.deleteAttachment(BigInt(made.get("id")), id, "Leads"));
+  const { UploadUrlAttachmentsParam: Linked } = zoho.Attachments;
+  const terms = await params([Linked.ATTACHMENTURL, "https://files.example/terms.pdf"], [Linked.TITLE, "Terms"]);
+  costs("attachments", "Leads", 1);
+  const [link] = each(await operations.uploadUrlAttachments(id, "Leads", terms));
+  costs("attachments", "Leads", 1);
+  const [listed] = seen(await operations.getAttachments(id, "Leads", wanted)).getData();
+  assert.deepEqual([String(listed.getId()), listed.getFileName()], [String(link.get("id")), "Terms"]);
+}
+
+/** A file of nobody's yet: up and down again. */
+async function files() {
+  const { FilesOperations, BodyWrapper, GetFileParam } = zoho.Files;
+  const upload = filled(new BodyWrapper(), { file: [new zoho.StreamWrapper(null, null, `${directory}/leads.zip`)] });
+  costs("files", "files", 1);
+  const [made] = each(await new FilesOperations().uploadFiles(upload, NONE()));
+  costs("files", "files", 1);
+  const asked = await params([GetFileParam.ID, made.get("id")]);
+  const down = await seen(await new FilesOperations().getFile(asked));
+  assert.deepEqual(down.getFile().getStream(), readFileSync(`${directory}/leads.zip`));
+}
+
+/** The API's own list of its paths, and of what the organisation may use. */
+async function whatThereIs() {
+  costs("list_apis", "settings", 1);
+  const paths = seen(await new zoho.Apis.APIsOperations().getSupportedAPI()).getApis().map((one) => one.getPath());
+  assert.ok(paths.includes("/crm/v8/coql"));
+  const features = new zoho.Features.FeaturesOperations();
+  costs("get_features", "settings", 1);
+  const [feature] = seen(await features.getFeatureDetails(NONE())).getFeatures();
+  costs("get_feature", "settings", 1);
+  const [licences] = seen(await features.getFeatureDetail(feature.getAPIName(), NONE())).getFeatures();
+  assert.equal(licences.getAPIName(), "user_licenses");
 }
 
 async function metadata() {
@@ -173,7 +205,7 @@ async function metadata() {
 
 /** Inserts, lists, gets and updates leads; the ids of thirty of them. */
 async function records() {
-  const { RecordOperations, GetRecordsParam, GetRecordHeader } = zoho.Record;
+  const { RecordOperations, GetRecordsParam, GetRecordHeader, GetRecordsHeader } = zoho.Record;
   const leads = new RecordOperations("Leads");
   learns("Leads");
   costs("insert_records", "Leads", 1);
@@ -202,11 +234,23 @@ async function records() {
   await since.add(GetRecordHeader.IF_MODIFIED_SINCE, one.getModifiedTime());
   costs("get_record", "Leads", 1); // nothing new costs as much as something
   assert.equal((await leads.getRecord(BigInt(ids[0]), NONE(), since)).getStatusCode(), 304);
+  for (const [hours, status] of [[-1, 200], [1, 304]]) { // from now
+    const listSince = new zoho.HeaderMap();
+    const at = new Date(Math.floor(Date.now() / 1000) * 1000 + hours * 3_600_000);
+    await listSince.add(GetRecordsHeader.IF_MODIFIED_SINCE, at);
+    costs("get_records", "Leads", 1);
+    const listed = await leads.getRecords(await params([GetRecordsParam.FIELDS, "Last_Name"]), listSince);
+    assert.equal(listed.getStatusCode(), status);
+  }
 
   costs("update_record", "Leads", 1);
   each(await leads.updateRecord(BigInt(ids[0]), body([record({ City: "Denver" })]), PLAIN()));
   costs("update_records", "Leads", 2); // 11 records
   each(await leads.updateRecords(body(ids.slice(1, 12).map((id) => record({ City: "Austin" }, id))), PLAIN()));
+  costs("update_records", "Leads", 1); // one is updated, the other is no lead
+  const oneIsNone = body([record({ City: "Austin" }, ids[1]), record({ City: "Austin" }, "1")]);
+  const mixed = seen(await leads.updateRecords(oneIsNone, PLAIN()), 207).getData();
+  assert.deepEqual(mixed.map((result) => result.constructor.name), ["SuccessResponse", "APIException"]);
   const again = record({ Last_Name: "Lead 0", Company: "Acme", Email: "lead0@acme.example" });
   costs("upsert_records", "Leads", 1);
   each(await leads.upsertRecords(body([again], { duplicateCheckFields: ["Email"] }), PLAIN()));
@@ -299,6 +343,83 @@ async function converting(lead) {
   const operations = new ConvertLeadOperations(BigInt(lead));
   const [details] = each(await operations.convertLead(filled(new BodyWrapper(), { data: [converter] })));
   assert.ok(["Contacts", "Accounts", "Deals"].every((module) => details.get(module))); // and it is no lead any more
+}
+
+/** Products put on a lead's list, listed there, and taken off. */
+async function relating(lead) {
+  const { RelatedRecordsOperations, BodyWrapper, GetRelatedRecordsParam, DelinkRecordsParam } = zoho.RelatedRecords;
+  const id = BigInt(lead);
+  learns("Products");
+  costs("insert_records", "Products", 1);
+  const products = body([record({ Product_Name: "Pen" }), record({ Product_Name: "Ink" })]);
+  const inserted = each(await new zoho.Record.RecordOperations("Products").createRecords(products, PLAIN()), 201);
+  const [pen, ink] = inserted.map((details) => BigInt(details.get("id")));
+  const related = new RelatedRecordsOperations("Products", "Leads");
+  const listed = (records) => filled(new BodyWrapper(), { data: records });
+  costs("get_related_lists", "Leads", 1); // before its first call on a list the SDK asks which there are
+  costs("related_records", "Leads", 1);
+  each(await related.updateRelatedRecords(id, listed([record({}, pen), record({}, ink)]), PLAIN()));
+  costs("related_records", "Leads", 1);
+  const wanted = await params([GetRelatedRecordsParam.FIELDS, "Product_Name"]);
+  const found = seen(await related.getRelatedRecords(id, wanted, PLAIN())).getData();
+  assert.deepEqual(found.map((one) => one.getKeyValue("Product_Name")).sort(), ["Ink", "Pen"]);
+  costs("related_record", "Leads", 1);
+  const [one] = seen(await related.getRelatedRecord(pen, id, NONE(), PLAIN())).getData();
+  assert.equal(one.getKeyValue("Product_Name"), "Pen");
+  costs("related_record", "Leads", 1);
+  each(await related.delinkRecord(pen, id, PLAIN()));
+  costs("related_records", "Leads", 1);
+  each(await related.delinkRecords(id, await params([DelinkRecordsParam.IDS, String(ink)]), PLAIN()));
+  costs("related_record", "Leads", 1);
+  each(await related.updateRelatedRecord(pen, id, listed([record({})]), PLAIN()));
+}
+
+/** All products of a view changed and then deleted, and leads converted; each by a job. */
+async function byJobs() {
+  const { RecordOperations, MassUpdateBodyWrapper, GetMassUpdateStatusParam } = zoho.Record;
+  const { MassDeleteCvidOperations, CvidBodyWrapper, GetMassDeleteStatusParam } = zoho.MassDeleteCvid;
+  const { MassConvertOperations, BodyWrapper, GetJobStatusParam } = zoho.MassConvert;
+  const completed = ([found]) => (found.getStatus().getValue?.() ?? found.getStatus()) === "COMPLETED";
+  costs("get_custom_views", "Products", 1);
+  const ofProducts = await params([zoho.CustomViews.GetCustomViewsParam.MODULE, "Products"]);
+  const views = seen(await new zoho.CustomViews.CustomViewsOperations().getCustomViews(ofProducts)).getCustomViews();
+  const cvid = views.find((view) => view.getSystemName() === "ALLVIEWS").getId();
+  const products = new RecordOperations("Products");
+  const change = { data: [record({ Product_Code: "P1" })], cvid: String(cvid), overWrite: true };
+  costs("mass_update", "Products", 1);
+  const [job] = seen(await products.massUpdateRecords(filled(new MassUpdateBodyWrapper(), change)), 202).getData();
+  const update = await params([GetMassUpdateStatusParam.JOB_ID, String(job.getDetails().get("job_id"))]);
+  const [updated] = await poll(async () => seen(await products.getMassUpdateStatus(update)).getData(), {
+    operation: "mass_update_status",
+    module: "Products",
+    until: completed,
+  });
+  assert.deepEqual([updated.getUpdatedCount(), updated.getTotalCount()].map(Number), [2, 2]);
+  const doomed = new MassDeleteCvidOperations("Products");
+  costs("mass_delete", "Products", 1); // how many is not in the request: as up to 100
+  const [details] = each(await doomed.massDeleteByCvid(filled(new CvidBodyWrapper(), { cvid })), 202);
+  const deletion = await params([GetMassDeleteStatusParam.JOB_ID, BigInt(details.get("job_id"))]);
+  const [deleted] = await poll(async () => seen(await doomed.getMassDeleteStatus(deletion)).getData(), {
+    operation: "mass_delete_status",
+    module: "Products",
+    until: completed,
+  });
+  assert.deepEqual([deleted.getDeletedCount(), deleted.getTotalCount()].map(Number), [2, 2]);
+
+  costs("insert_records", "Leads", 1);
+  const pair = body(["Goes", "Too"].map((name) => record({ Last_Name: name, Company: "Acme" })));
+  const made = each(await new RecordOperations("Leads").createRecords(pair, PLAIN()), 201);
+  const conversion = new MassConvertOperations();
+  const both = filled(new BodyWrapper(), { ids: made.map((lead) => BigInt(lead.get("id"))) });
+  costs("mass_convert_leads", "Leads", 200);
+  const started = seen(await conversion.massConvert(both), 202).getDetails();
+  const converting = await params([GetJobStatusParam.JOB_ID, BigInt(started.get("job_id"))]);
+  const [converted] = await poll(async () => seen(await conversion.getJobStatus(converting)).getData(), {
+    operation: "mass_convert_status",
+    module: "Leads",
+    until: completed,
+  });
+  assert.deepEqual([converted.getConvertedCount(), converted.getTotalCount()].map(Number), [2, 2]);
 }
 
 /** Tags made, put on one lead and on many, and taken off again. */
@@ -491,16 +612,20 @@ const [url, next] = await told();
 const zgid = await usersAndOrganisation();
 await metadata();
 await peopleAndPlaces();
+await whatThereIs();
 const ids = await records();
 await finding();
 await views();
 await notes(ids[20]);
 await attachments(ids[20]);
+await files();
 const merged = await cloningAndMerging(ids[20]);
 await deleting(ids, merged);
 await tags(ids);
 await manyAtOnce(ids);
 await converting(ids[20]);
+await relating(ids[21]);
+await byJobs();
 await notified(url, next);
 await bulkReading(url, next);
 await bulkWriting(zgid);

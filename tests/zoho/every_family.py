@@ -23,7 +23,13 @@ from typing import Any
 from zohocrmsdk.src.com.zoho.api.authenticator.oauth_token import OAuthToken
 from zohocrmsdk.src.com.zoho.api.authenticator.store import FileStore
 from zohocrmsdk.src.com.zoho.crm.api import HeaderMap, Initializer, ParameterMap, bulk_read, bulk_write, notifications
-from zohocrmsdk.src.com.zoho.crm.api.attachments import AttachmentsOperations, FileBodyWrapper, GetAttachmentsParam
+from zohocrmsdk.src.com.zoho.crm.api.apis import APIsOperations
+from zohocrmsdk.src.com.zoho.crm.api.attachments import (
+    AttachmentsOperations,
+    FileBodyWrapper,
+    GetAttachmentsParam,
+    UploadUrlAttachmentsParam,
+)
 from zohocrmsdk.src.com.zoho.crm.api.bulk_read import BulkReadOperations
 from zohocrmsdk.src.com.zoho.crm.api.bulk_write import BulkWriteOperations, UploadFileHeader
 from zohocrmsdk.src.com.zoho.crm.api.convert_lead import BodyWrapper as ConvertBody
@@ -32,12 +38,22 @@ from zohocrmsdk.src.com.zoho.crm.api.coql import BodyWrapper as Query
 from zohocrmsdk.src.com.zoho.crm.api.coql import CoqlOperations
 from zohocrmsdk.src.com.zoho.crm.api.custom_views import CustomViewsOperations, GetCustomViewParam, GetCustomViewsParam
 from zohocrmsdk.src.com.zoho.crm.api.dc import DataCenter
+from zohocrmsdk.src.com.zoho.crm.api.features import FeaturesOperations
 from zohocrmsdk.src.com.zoho.crm.api.fields import BodyWrapper as FieldsBody
 from zohocrmsdk.src.com.zoho.crm.api.fields import CreateFieldParam, Fields, FieldsOperations, GetFieldsParam
+from zohocrmsdk.src.com.zoho.crm.api.files import BodyWrapper as FilesBody
+from zohocrmsdk.src.com.zoho.crm.api.files import FilesOperations, GetFileParam
 from zohocrmsdk.src.com.zoho.crm.api.find_and_merge import BodyWrapper as MergeBody
 from zohocrmsdk.src.com.zoho.crm.api.find_and_merge import FindAndMergeOperations, Merge, MergeData
 from zohocrmsdk.src.com.zoho.crm.api.layouts import GetLayoutsParam, LayoutsOperations
-from zohocrmsdk.src.com.zoho.crm.api.mass_delete_cvid import MassDeleteCvidOperations, RecordIdBodyWrapper
+from zohocrmsdk.src.com.zoho.crm.api.mass_convert import BodyWrapper as MassConvertBody
+from zohocrmsdk.src.com.zoho.crm.api.mass_convert import GetJobStatusParam, MassConvertOperations
+from zohocrmsdk.src.com.zoho.crm.api.mass_delete_cvid import (
+    CvidBodyWrapper,
+    GetMassDeleteStatusParam,
+    MassDeleteCvidOperations,
+    RecordIdBodyWrapper,
+)
 from zohocrmsdk.src.com.zoho.crm.api.modules import MinifiedModule, ModulesOperations
 from zohocrmsdk.src.com.zoho.crm.api.notes import BodyWrapper as NotesBody
 from zohocrmsdk.src.com.zoho.crm.api.notes import GetNoteParam, GetNotesParam, Note, NotesOperations, ParentId
@@ -53,7 +69,9 @@ from zohocrmsdk.src.com.zoho.crm.api.record import (
     BodyWrapper,
     DeleteRecordsParam,
     GetDeletedRecordsParam,
+    GetMassUpdateStatusParam,
     GetRecordHeader,
+    GetRecordsHeader,
     GetRecordsParam,
     MassUpdateBodyWrapper,
     Record,
@@ -62,6 +80,12 @@ from zohocrmsdk.src.com.zoho.crm.api.record import (
     SearchRecordsParam,
 )
 from zohocrmsdk.src.com.zoho.crm.api.related_lists import GetRelatedListsParam, RelatedListsOperations
+from zohocrmsdk.src.com.zoho.crm.api.related_records import BodyWrapper as RelatedBody
+from zohocrmsdk.src.com.zoho.crm.api.related_records import (
+    DelinkRecordsParam,
+    GetRelatedRecordsParam,
+    RelatedRecordsOperations,
+)
 from zohocrmsdk.src.com.zoho.crm.api.roles import RolesOperations
 from zohocrmsdk.src.com.zoho.crm.api.tags import BodyWrapper as TagsBody
 from zohocrmsdk.src.com.zoho.crm.api.tags import (
@@ -141,11 +165,11 @@ def each(response: Any, status: int = 200) -> list[dict[str, Any]]:
     return [result.get_details() for result in results]
 
 
-def poll(job: Callable[[], Any], *, operation: str, until: Callable[[Any], bool]) -> Any:
+def poll(job: Callable[[], Any], *, operation: str, module: str = "", until: Callable[[Any], bool]) -> Any:
     """Ask for a job's state until it is done; each time costs a credit."""
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
-        costs(operation, "", 1)
+        costs(operation, module, 1)
         found = job()
         if until(found):
             return found
@@ -208,6 +232,36 @@ def attachments(lead: str, directory: str) -> None:
     assert b"".join(down.get_stream()) == Path(directory, "leads.zip").read_bytes()
     costs("attachment", "Leads", 1)
     each(operations.delete_attachment(int(made["id"]), int(lead), "Leads"))
+    address = "https://files.example/terms.pdf"
+    linked = params((UploadUrlAttachmentsParam.attachmenturl, address), (UploadUrlAttachmentsParam.title, "Terms"))
+    costs("attachments", "Leads", 1)
+    (made,) = each(operations.upload_url_attachments(int(lead), "Leads", linked))
+    costs("attachments", "Leads", 1)
+    wanted = params((GetAttachmentsParam.fields, "id,File_Name"))
+    (found,) = seen(operations.get_attachments(int(lead), "Leads", wanted)).get_data()
+    assert (str(found.get_id()), found.get_file_name()) == (str(made["id"]), "Terms")
+
+
+def files(directory: str) -> None:
+    """A file of nobody's yet: up and down again."""
+    upload = filled(FilesBody(), file=[StreamWrapper(file_path=f"{directory}/leads.zip")])
+    costs("files", "files", 1)
+    (made,) = each(FilesOperations().upload_files(upload, ParameterMap()))
+    costs("files", "files", 1)
+    down = seen(FilesOperations().get_file(params((GetFileParam.id, made["id"])))).get_file()
+    assert b"".join(down.get_stream()) == Path(directory, "leads.zip").read_bytes()
+
+
+def what_there_is() -> None:
+    """The API's own list of its paths, and of what the organisation may use."""
+    costs("list_apis", "settings", 1)
+    paths = {one.get_path() for one in seen(APIsOperations().get_supported_api()).get_apis()}
+    assert "/crm/v8/coql" in paths, paths
+    costs("get_features", "settings", 1)
+    (feature,) = seen(FeaturesOperations().get_feature_details(ParameterMap())).get_features()
+    costs("get_feature", "settings", 1)
+    (licences,) = seen(FeaturesOperations().get_feature_detail(feature.get_api_name(), ParameterMap())).get_features()
+    assert licences.get_api_name() == "user_licenses"
 
 
 def metadata() -> None:
@@ -266,11 +320,21 @@ def records() -> list[str]:
     headers.add(GetRecordHeader.if_modified_since, one.get_modified_time())
     costs("get_record", "Leads", 1)  # nothing new costs as much as something
     assert leads.get_record(int(ids[0]), ParameterMap(), headers).get_status_code() == 304
+    for hours, status in ((-1, 200), (1, 304)):  # from now
+        since = HeaderMap()
+        since.add(GetRecordsHeader.if_modified_since, datetime.now(UTC).replace(microsecond=0) + timedelta(hours=hours))
+        costs("get_records", "Leads", 1)
+        listed = leads.get_records(params((GetRecordsParam.fields, "Last_Name")), since)
+        assert listed.get_status_code() == status
 
     costs("update_record", "Leads", 1)
     each(leads.update_record(int(ids[0]), body(record(City="Denver")), HeaderMap()))
     costs("update_records", "Leads", 2)  # 11 records
     each(leads.update_records(body(*[record(each_id, City="Austin") for each_id in ids[1:12]]), HeaderMap()))
+    costs("update_records", "Leads", 1)  # one is updated, the other is no lead
+    mixed = leads.update_records(body(record(ids[1], City="Austin"), record("1", City="Austin")), HeaderMap())
+    kinds = [type(result).__name__ for result in seen(mixed, 207).get_data()]
+    assert kinds == ["SuccessResponse", "APIException"]
     again = record(Last_Name="Lead 0", Company="Acme", Email="lead0@acme.example")
     costs("upsert_records", "Leads", 1)
     each(leads.upsert_records(body(again, duplicate_check_fields=["Email"]), HeaderMap()))
@@ -411,6 +475,79 @@ def converting(lead: str) -> None:
     assert {"Contacts", "Accounts", "Deals"} <= set(details)  # and it is no lead any more
 
 
+def relating(lead: str) -> None:
+    """Products put on a lead's list, listed there, and taken off."""
+    learns("Products")
+    costs("insert_records", "Products", 1)
+    products = body(record(Product_Name="Pen"), record(Product_Name="Ink"))
+    pen, ink = (
+        str(made["id"]) for made in each(RecordOperations("Products").create_records(products, HeaderMap()), 201)
+    )
+    related = RelatedRecordsOperations("Products", "Leads")
+    costs("get_related_lists", "Leads", 1)  # before its first call on a list the SDK asks which there are
+    costs("related_records", "Leads", 1)
+    both = filled(RelatedBody(), data=[record(pen), record(ink)])
+    each(related.update_related_records(int(lead), both))
+    costs("related_records", "Leads", 1)
+    wanted = params((GetRelatedRecordsParam.fields, "Product_Name"))
+    found = seen(related.get_related_records(int(lead), wanted, HeaderMap())).get_data()
+    assert {one.get_key_value("Product_Name") for one in found} == {"Pen", "Ink"}
+    costs("related_record", "Leads", 1)
+    (one,) = seen(related.get_related_record(int(pen), int(lead), ParameterMap(), HeaderMap())).get_data()
+    assert one.get_key_value("Product_Name") == "Pen"
+    costs("related_record", "Leads", 1)
+    each(related.delink_record(int(pen), int(lead)))
+    costs("related_records", "Leads", 1)
+    each(related.delink_records(int(lead), params((DelinkRecordsParam.ids, ink))))
+    costs("related_record", "Leads", 1)
+    each(related.update_related_record(int(pen), int(lead), filled(RelatedBody(), data=[record()])))
+
+
+def by_jobs() -> None:
+    """All products of a view changed and then deleted, and leads converted; each by a job."""
+    costs("get_custom_views", "Products", 1)
+    views = seen(CustomViewsOperations().get_custom_views(params((GetCustomViewsParam.module, "Products"))))
+    everything = next(view for view in views.get_custom_views() if view.get_system_name() == "ALLVIEWS")
+    products = RecordOperations("Products")
+    change = filled(MassUpdateBodyWrapper(), data=[record(Product_Code="P1")], cvid=str(everything.get_id()))
+    costs("mass_update", "Products", 1)
+    (job,) = seen(products.mass_update_records(filled(change, over_write=True)), 202).get_data()
+    job_id = str(job.get_details()["job_id"])
+    (updated,) = poll(
+        lambda: seen(products.get_mass_update_status(params((GetMassUpdateStatusParam.job_id, job_id)))).get_data(),
+        operation="mass_update_status",
+        module="Products",
+        until=lambda found: found[0].get_status().get_value() == "COMPLETED",
+    )
+    assert (updated.get_updated_count(), updated.get_total_count()) == (2, 2)
+    doomed = MassDeleteCvidOperations("Products")
+    costs("mass_delete", "Products", 1)  # how many is not in the request: as up to 100
+    (details,) = each(doomed.mass_delete_by_cvid(filled(CvidBodyWrapper(), cvid=everything.get_id())), 202)
+    asked = params((GetMassDeleteStatusParam.job_id, int(details["job_id"])))
+    (deleted,) = poll(
+        lambda: seen(doomed.get_mass_delete_status(asked)).get_data(),
+        operation="mass_delete_status",
+        module="Products",
+        until=lambda found: found[0].get_status().get_value() == "COMPLETED",
+    )
+    assert (deleted.get_deleted_count(), deleted.get_total_count()) == (2, 2)
+
+    costs("insert_records", "Leads", 1)
+    leads = body(record(Last_Name="Goes", Company="Acme"), record(Last_Name="Too", Company="Acme"))
+    ids = [int(made["id"]) for made in each(RecordOperations("Leads").create_records(leads, HeaderMap()), 201)]
+    conversion = MassConvertOperations()
+    costs("mass_convert_leads", "Leads", 200)
+    started = seen(conversion.mass_convert(filled(MassConvertBody(), ids=ids)), 202)
+    wanted = params((GetJobStatusParam.job_id, int(started.get_details()["job_id"])))
+    (converted,) = poll(
+        lambda: seen(conversion.get_job_status(wanted)).get_data(),
+        operation="mass_convert_status",
+        module="Leads",
+        until=lambda found: found[0].get_status() == "COMPLETED",
+    )
+    assert (converted.get_converted_count(), converted.get_total_count()) == (2, 2)
+
+
 # ------------------------------------------------------------------------------------------------ notifications
 
 
@@ -528,16 +665,20 @@ def main(base: str, client_id: str, secret: str, refresh_token: str, directory: 
     zgid = users_and_organisation()
     metadata()
     people_and_places()
+    what_there_is()
     ids = records()
     finding()
     views()
     notes(ids[20])
     attachments(ids[20], directory)
+    files(directory)
     merged = cloning_and_merging(ids[20])
     deleting(ids, merged)
     tags(ids)
     many_at_once(ids)
     converting(ids[20])
+    relating(ids[21])
+    by_jobs()
     notified(url, came)
     bulk_reading(url, came)
     bulk_writing(zgid, Path(directory))
