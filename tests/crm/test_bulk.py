@@ -445,7 +445,7 @@ def test_too_many_rows_fail_the_job_with_the_reason(caller: Caller, monkeypatch:
     monkeypatch.setattr(bulk_write, "ROWS_MAX", 3)
     job = write_job(caller, table(["Last_Name"], [["A"]] * 4))
     assert job["status"] == "FAILED"
-    assert "at most 3" in job["result"]["error_message"]
+    assert "at most 3" in job["result"]["error_message"], job
     assert caller.get("Leads/actions/count").json() == {"count": 0}
 
 
@@ -488,3 +488,41 @@ def test_a_bulk_write_survives_kill_9_without_losing_or_doubling_a_row(tmp_path:
             raise AssertionError("the job never ended")
     assert counts(job) == (total, 0, 0, total)
     assert counted == {"count": total}
+
+
+def test_a_job_that_cannot_be_done_fails_and_holds_up_nobody(crm: RunningCrm, caller: Caller) -> None:
+    caller.insert("Leads", {"Last_Name": "L"})
+    (row,) = read_rows(caller, fields=["Owner.full_name", "Created_By.full_name"])
+    assert row["Owner.full_name"] == row["Created_By.full_name"] != ""
+    long = {"field": {"api_name": "Last_Name"}, "comparator": "contains", "value": "x" * 60_000}
+    answer = bulk(caller, "POST", "read", {"query": {"module": {"api_name": "Leads"}, "criteria": long}})
+    assert answer.json()["code"] == "INVALID_CRITERIA"
+    with crm.caller(crm.create_organisation(users=1)) as other:
+        assert read_rows(other, fields=["Last_Name"]) == []
+
+
+@pytest.mark.parametrize("encoding", ["undefined", "punycode", "a\0b", "nope"])
+def test_an_encoding_that_is_none_makes_no_job(caller: Caller, encoding: str) -> None:
+    file_id = upload(caller, zipped(data=table(["Last_Name"], [["A"]]))).json()["details"]["file_id"]
+    resource = {"type": "data", "module": {"api_name": "Leads"}, "file_id": file_id}
+    body = {"operation": "insert", "character_encoding": encoding, "resource": [resource]}
+    answer = bulk(caller, "POST", "write", body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "FILE_NOT_SUPPORTED")
+
+
+def test_a_small_zip_of_endless_rows_or_one_endless_line_is_not_unpacked(caller: Caller) -> None:
+    for text in ("Last_Name\n" + "x\n" * 5_000_000, "Last_Name\n" + "x" * 5_000_000):
+        job = write_job(caller, text)
+        assert job["status"] == "FAILED"
+        assert "more" in job["result"]["error_message"]
+
+
+def test_a_file_named_twice_and_too_many_resources_are_refused(caller: Caller) -> None:
+    file_id = upload(caller, zipped(data=table(["Last_Name"], [["A"]]))).json()["details"]["file_id"]
+    one = {"type": "data", "module": {"api_name": "Leads"}, "file_id": file_id, "file_names": ["data.csv"]}
+    for resources, code in (
+        ([one, {**one, "file_names": ["data.csv", 1]}], "COEXISTENCE_NOT_ALLOWED"),
+        ([one] * 11, "LIMIT_EXCEEDED"),
+    ):
+        answer = bulk(caller, "POST", "write", {"operation": "insert", "resource": resources})
+        assert (answer.status_code, answer.json()["code"]) == (400, code)

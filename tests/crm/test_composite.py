@@ -225,3 +225,16 @@ def test_sub_requests_need_their_own_scopes_and_the_composite_its_own(crm: Runni
         with_scope("ZohoCRM.org.READ")
         assert send(caller, sub("2", "GET", "/crm/v8/org")).json()["code"] == "OAUTH_SCOPE_MISMATCH"
         assert send(old, sub("2", "GET", "/crm/v2/org")).json()["code"] == "API_NOT_SUPPORTED"
+
+
+@pytest.mark.parametrize("name", ["1/Attachments/2", "functions/f/actions/execute", "__composite_requests"])
+def test_what_a_reference_makes_of_a_path_is_looked_at_too(caller: Caller, name: str) -> None:
+    (record_id,) = caller.insert("Leads", {"Last_Name": name})
+    read = sub("1", "GET", f"/crm/v8/Leads/{record_id}")
+    uri = "/crm/v8/Leads/@{1:$.data[0].Last_Name}" if "/A" in name else "/crm/v8/@{1:$.data[0].Last_Name}"
+    answer = send(caller, read, sub("2", "DELETE" if "/A" in name else "POST", uri, body={}))
+    assert codes(answer) == ["SUCCESS", "NOT_SUPPORTED"], answer.text
+
+
+def test_a_path_without_a_version_in_its_place_is_refused(caller: Caller) -> None:
+    assert codes(send(caller, sub("1", "GET", "/crm/x/v8/Leads"))) == ["INVALID_DATA"]

@@ -26,6 +26,10 @@ NEVER = [
     "https://example.com:99999/",
     "https://example.com/" + "a" * 2_100,
     "/hook",
+    "https://example.com/\u00e9",
+    "https://m\u00fcnchen.example/",
+    "https://a..b/",
+    "https://" + "a" * 64 + ".com/",
     "",
     None,
     7,
@@ -97,3 +101,26 @@ def test_an_answer_without_end_is_not_read_to_its_end() -> None:
         post(f"http://127.0.0.1:{server.getsockname()[1]}/", b"{}", allow_local=True)
         flooding.join(10)
         assert not flooding.is_alive()
+
+
+def test_a_receiver_that_drips_is_given_up_after_the_time_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("farebox.crm.outgoing.TIMEOUT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                try:
+                    for _ in range(200):
+                        connection.sendall(b"H")
+                        threading.Event().wait(0.05)
+                except OSError:
+                    return
+
+        dripping = threading.Thread(target=drip, daemon=True)
+        dripping.start()
+        with pytest.raises(UndeliveredError, match=r"Timeout|Protocol"):
+            post(f"http://127.0.0.1:{server.getsockname()[1]}/", b"{}", allow_local=True)
+        dripping.join(5)
+        assert not dripping.is_alive(), "the connection was kept open"

@@ -258,6 +258,8 @@ def _refused(refusal: ApiError) -> Response:
 
 def _response(answer: Answer, *, head: bool) -> Response:
     if answer.file is not None:
+        if not answer.file.is_file():
+            return _refused(ApiError(404, "RESOURCE_NOT_FOUND", "the requested resource does not exist"))
         return FileResponse(
             answer.file,
             status_code=answer.status,

@@ -3,6 +3,7 @@
 Source: Zoho CRM v7 bulk-write.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from farebox.crm.validate import parse_id
 
 ROWS_MAX: Final = 25_000
 COLUMNS_MAX: Final = 200
+RESOURCES_MAX: Final = 10
 CSV_BYTES_MAX: Final = 256 * 1024 * 1024
 FIRST_COLUMNS: Final = 3
 OPERATIONS: Final = {"insert": ("create",), "update": ("update",), "upsert": ("create", "update")}
@@ -77,7 +79,9 @@ def check(content: Json) -> None:
             raise refusal("MISSING_REQUIRED_KEY", "a required key is missing", api_name="find_by", json_path=where)
         if each.get("type", "data") != "data":
             raise refusal("FILE_NOT_SUPPORTED", "the type of the resource is not supported", supported_values=["data"])
-    if len({str(each["file_id"]) + str(each.get("file_names")) for each in resources}) < len(resources):
+    if len(resources) > RESOURCES_MAX:
+        raise refusal("LIMIT_EXCEEDED", "too many resources", limit=RESOURCES_MAX)
+    if len({(str(each["file_id"]), str((each.get("file_names") or [None])[0])) for each in resources}) < len(resources):
         raise refusal("COEXISTENCE_NOT_ALLOWED", "two resources name the same file")
 
 
@@ -239,6 +243,6 @@ def _strptime(pattern: str) -> str:
             made, rest = made + rest[0], rest[1:]
     try:
         datetime.strptime(datetime(2026, 11, 22, 10, 30, tzinfo=UTC).strftime(made), made)  # noqa: DTZ007 (a trial)
-    except ValueError as error:
+    except (ValueError, re.error) as error:
         raise refusal("INVALID_FORMAT", "the format cannot be read", format=pattern) from error
     return made

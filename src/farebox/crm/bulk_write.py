@@ -6,8 +6,12 @@ the job is are one transaction, so that a job that is killed goes on where it wa
 
 import csv
 import io
+import lzma
 import sqlite3
 import zipfile
+import zlib
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +29,7 @@ from farebox.crm.route import route
 
 KIND: Final = "bulk_write"
 ROWS_AT_A_TIME: Final = 200
+LINE_LENGTH_MAX: Final = 1 << 20
 FIRST_CELLS: Final = 3
 """How many mapped columns the result repeats."""
 COUNTS = ("added_count", "skipped_count", "updated_count", "total_count")
@@ -123,11 +128,11 @@ def _checked(call: Call, db: sqlite3.Connection, content: Json, resource: Json) 
         raise refusal("INVALID_FILE_ID", "improper file id", file_id=str(resource.get("file_id")))
     names = resource.get("file_names") or [None]
     try:
-        text, name = _text_of(uploads.path_of(call.store, row["id"]), names[0], _encoding(content))
+        name, records = _records_of(uploads.path_of(call.store, row["id"]), names[0], _encoding(content), most=1)
     except JobFailedError as error:
         raise refusal("FILE_NOT_SUPPORTED", str(error)) from error
     checked = {**resource, "file": name}
-    bulk_plan.make(call, content, checked, next(csv.reader(io.StringIO(text, newline="")), []))
+    bulk_plan.make(call, content, checked, records[0] if records else [])
     return checked
 
 
@@ -135,8 +140,11 @@ def _encoding(content: Json) -> str:
     return str(content.get("character_encoding") or "UTF-8")
 
 
-def _text_of(path: Path, wanted: str | None, encoding: str) -> tuple[str, str]:
-    """The CSV in a zip, as text, and its name; raises JobFailedError."""
+def _records_of(path: Path, wanted: str | None, encoding: str, *, most: int) -> tuple[str, list[list[str]]]:
+    """The name of the CSV in a zip and its first `most` records, empty lines left out; raises JobFailedError.
+
+    No more of it is unpacked than is read, whatever a small zip may hold.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             files = [each for each in archive.infolist() if each.filename.lower().endswith(".csv")]
@@ -145,9 +153,31 @@ def _text_of(path: Path, wanted: str | None, encoding: str) -> tuple[str, str]:
                 raise JobFailedError("the zip has no such CSV file")
             if found.file_size > bulk_plan.CSV_BYTES_MAX:
                 raise JobFailedError(f"the CSV file is larger than {bulk_plan.CSV_BYTES_MAX} bytes")
-            return archive.read(found).decode(encoding).removeprefix("\ufeff"), found.filename
-    except (zipfile.BadZipFile, UnicodeDecodeError, LookupError, NotImplementedError, RuntimeError) as error:
+            with archive.open(found) as packed, io.TextIOWrapper(packed, encoding, newline="") as text:
+                records = (record for record in csv.reader(_lines(text)) if record)
+                return found.filename, list(islice(records, most))
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        csv.Error,
+        EOFError,
+        ValueError,
+        LookupError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
         raise JobFailedError(f"the CSV file cannot be read: {error}") from error
+
+
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    """The lines, none of them without end; a byte order mark is no part of the first."""
+    first = True
+    while line := text.readline(LINE_LENGTH_MAX):
+        if len(line) == LINE_LENGTH_MAX and not line.endswith("\n"):
+            raise JobFailedError(f"the CSV file has a line of more than {LINE_LENGTH_MAX} characters")
+        yield line.removeprefix("\ufeff") if first else line
+        first = False
 
 
 def piece(job: Job, around: Surroundings) -> bool:
@@ -156,6 +186,7 @@ def piece(job: Job, around: Surroundings) -> bool:
     number, first = progress["resource"], progress["row"]
     if number == len(job.request["resource"]):
         _make_result(job, around)
+        _PARSED.clear()
         return True
     rows, plan = _rows(job, around.call, number)
     here = rows[first : first + ROWS_AT_A_TIME]
@@ -199,10 +230,10 @@ def _rows(job: Job, call: Call, number: int) -> tuple[list[list[str]], Plan]:
         _PARSED.clear()
         resource = job.request["resource"][number]
         path = uploads.path_of(call.store, int(resource["file_id"]))
-        text, _ = _text_of(path, resource["file"], _encoding(job.request))
-        header, *rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row] or [[]]
+        _, records = _records_of(path, resource["file"], _encoding(job.request), most=ROWS_MAX + 2)
+        header, *rows = records or [[]]
         if len(rows) > ROWS_MAX:
-            raise JobFailedError(f"LIMIT_EXCEEDED: the file has {len(rows)} rows; at most {ROWS_MAX} are allowed")
+            raise JobFailedError(f"LIMIT_EXCEEDED: the file has more rows than allowed; at most {ROWS_MAX} are")
         _PARSED[job.id, number] = rows, bulk_plan.make(call, job.request, resource, header)
     return _PARSED[job.id, number]
 

@@ -126,7 +126,7 @@ class Call:
         except ValueError:
             try:
                 instant = parsedate_to_datetime(given)
-            except ValueError as error:
+            except (ValueError, OverflowError) as error:
                 details = {"header_name": name, "expected_data_type": "datetime"}
                 raise ApiError(400, "INVALID_DATA", "invalid data", details) from error
         return int((instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp())

@@ -24,6 +24,7 @@ READ_MAX = 25
 WRITE_MAX = 1
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 URI = re.compile(r"/crm(/.*)?/v[0-9]+([.][0-9]+)?/.*")
+VERSION = re.compile(r"v[0-9]+([.][0-9]+)?")
 SUB_REQUEST_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_]*", re.ASCII)
 FORBIDDEN_HEADERS = ("authorization", "x-crm-org")
 NOT_ALLOWED = re.compile(
@@ -157,6 +158,8 @@ def _check_service(call: Call, index: int, method: str, path: str) -> None:
         details = {"allowed_services": list(ALLOWED_SERVICES), **_where(index, "uri")}
         raise ApiError(400, "NOT_SUPPORTED", "the service is not supported in a composite request", details)
     version = parts[1]
+    if not VERSION.fullmatch(version):
+        raise invalid_data(**_where(index, "uri"), regex=URI.pattern)
     if _number(version) > _number(call.version):
         details = {"sub_request_version": version, "composite_request_version": call.version}
         raise ApiError(400, "NOT_ALLOWED", "the version of a sub-request is above that of the composite", details)
@@ -251,6 +254,10 @@ def _try(call: Call, sub: _Sub, answers: dict[str, Any]) -> Element:
         where = f"$.{NAME}[{sub.index}].{error.path}"
         details = {"api_name": error.path.partition(".")[0], "json_path": where, "reference": error.reference}
         return ApiError(400, "INVALID_REFERENCE", "the reference given seems to be invalid", details).envelope()
+    try:
+        _check_service(call, sub.index, sub.method, urlsplit(str(resolved["uri"])).path)  # also what it became
+    except ApiError as refusal:
+        return refusal.envelope()
     try:
         answer = call.dispatch(_incoming(sub, resolved))
         status, body, headers = answer.status, answer.payload, dict(answer.headers)

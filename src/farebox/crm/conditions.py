@@ -12,6 +12,9 @@ from enum import StrEnum
 from farebox.crm.schema import DataType, Field, Module
 from farebox.crm.validate import BIGINT, DATE, DATETIME, Stored, parse_id
 
+VALUE_LENGTH_MAX = 10_000
+"""Longer values are no patterns that SQLite takes."""
+
 SqlValue = str | int | float | None
 
 
@@ -85,6 +88,8 @@ def comparable_value(field: Field, text: str) -> Stored:
     >>> comparable_value(make_field("Amount", DataType.CURRENCY), "12.50")
     12.5
     """
+    if len(text) > VALUE_LENGTH_MAX:
+        raise WrongValueError(f"a value of more than {VALUE_LENGTH_MAX} characters")
     try:
         read = _READ.get(field.data_type)
         return text if read is None else read(text)
@@ -190,6 +195,8 @@ class Query:
             last = position == len(column.path) - 1
             alias = self._joined(alias, lookup, column.target if last else None)
         if alias.startswith("u"):
+            if column.field.api_name == "full_name":
+                return f"({alias}.first_name || ' ' || {alias}.last_name)"
             return f"{alias}.{USER_COLUMNS[column.field.api_name]}"
         system = SYSTEM_COLUMNS.get(column.field.api_name)
         if system is not None:
@@ -252,7 +259,7 @@ USER_COLUMNS = {
     "last_name": "last_name",
     "email": "email",
     "status": "status",
-    "full_name": "first_name || ' ' || last_name",
+    "full_name": "first_name",  # and the last one
 }
 """What can be read of a user through an owner."""
 

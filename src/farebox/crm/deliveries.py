@@ -9,7 +9,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
@@ -84,10 +84,10 @@ def _step(store: Store, settings: Settings) -> float | None:
             soonest = db.execute(sql).fetchone()[0]
         return None if soonest is None else max(0.1, float(soonest - store.now()))
     with ThreadPoolExecutor(len(posts)) as beside:
-        problems = list(beside.map(lambda post: _tell(post, settings), posts))
-    with store.transaction() as db:
-        for post, problem in zip(posts, problems, strict=True):
-            _settle(db, post, problem, at=store.now())
+        telling = {beside.submit(_tell, post, settings): post for post in posts}
+        for told in as_completed(telling):
+            with store.transaction() as db:
+                _settle(db, telling[told], told.result(), at=store.now())
     return 0.0
 
 
@@ -147,6 +147,10 @@ def _tell(post: _Post, settings: Settings) -> str:
         outgoing.post(post.url, post.body, allow_local=settings.local_callbacks)
     except (outgoing.UndeliveredError, outgoing.UrlRefusedError) as error:
         return str(error)
+    except Exception as error:
+        # one address that cannot even be called must not hold up all others
+        logger.exception("%s cannot be called", post.url)
+        return f"{type(error).__name__}: {error}"
     return ""
 
 

@@ -4,6 +4,7 @@ A kind of job is a function that does the next piece of one and says whether it 
 into one transaction with `save`, so that a piece is done once or not at all.
 """
 
+import errno
 import json
 import logging
 import sqlite3
@@ -137,11 +138,14 @@ def make_worker(store: Store, settings: Settings, kinds: Mapping[str, tuple[Piec
     """The worker that does jobs, the oldest first, piece by piece."""
     worker: Worker
 
+    served: dict[int, int] = {}
+
     def step() -> float | None:
-        found = _next(store, settings, workers)
+        found = _next(store, settings, workers, served)
         if found is None:
             return None
         job, call = found
+        served[job.zgid] = max(served.values(), default=0) + 1
         piece, show = kinds[job.kind]
         ended = _do(piece, job, Surroundings(call=call, stopping=lambda: worker.stopping))
         if ended is not None:
@@ -154,13 +158,19 @@ def make_worker(store: Store, settings: Settings, kinds: Mapping[str, tuple[Piec
     return worker
 
 
-def _next(store: Store, settings: Settings, workers: Workers) -> tuple[Job, Call] | None:
-    """The oldest job that is not done, and a call in the name of its owner."""
+def _next(store: Store, settings: Settings, workers: Workers, served: Mapping[int, int]) -> tuple[Job, Call] | None:
+    """The job to go on with, and a call in the name of its owner.
+
+    One that was begun is ended first; then it is the turn of the organisation that was served longest ago.
+    """
     with store.reading() as db:
-        row = db.execute("SELECT * FROM job WHERE state IN ('ADDED', 'IN PROGRESS') ORDER BY id LIMIT 1").fetchone()
-        if row is None:
+        rows = db.execute(
+            "SELECT zgid, state, min(id) AS id FROM job WHERE state IN ('ADDED', 'IN PROGRESS') GROUP BY zgid, state"
+        ).fetchall()
+        if not rows:
             return None
-        job = _job(row)
+        first = min(rows, key=lambda row: (row["state"] == ADDED, served.get(row["zgid"], 0), row["id"]))
+        job = _job(db.execute("SELECT * FROM job WHERE id = ?", (first["id"],)).fetchone())
         organisation = find_organisation(db, job.zgid)
         user = find_user(db, job.user_id, zgid=job.zgid)
     assert user is not None, "a job without its user"
@@ -188,11 +198,21 @@ def _do(piece: Piece, job: Job, around: Surroundings) -> tuple[str, str] | None:
         return (COMPLETED, "") if piece(job, around) else None
     except JobFailedError as error:
         return FAILED, str(error)
-    except (sqlite3.Error, OSError):
-        raise  # a full disk, say: the same piece is tried again
-    except Exception:
+    except Exception as error:
+        if _passes(error):
+            raise  # the same piece is tried again
         logger.exception("job %d failed", job.id)
         return FAILED, "Internal server error occurred."
+
+
+_PASSING = ("full", "locked", "busy", "disk i/o")
+
+
+def _passes(error: Exception) -> bool:
+    """Whether the trouble is the machine's, a full disk say, and not the job's."""
+    if isinstance(error, sqlite3.OperationalError):
+        return any(word in str(error).lower() for word in _PASSING)
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT)
 
 
 def _finish(call: Call, job: Job, state: str, problem: str, show: Show) -> None:

@@ -7,6 +7,7 @@ checked is the address that is connected to, so that no name can lead elsewhere 
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 import httpcore
 
 TIMEOUT_S: Final = 10.0
-"""For each of connecting, sending and every read of the answer."""
+"""For connecting, and again for sending and the whole answer."""
 ANSWER_BYTES_MAX: Final = 64 * 1024
 URL_LENGTH_MAX: Final = 2_048
 SUCCESSES = range(200, 300)
@@ -40,11 +41,18 @@ class Answered:
 
 def check_url(url: object, *, allow_local: bool) -> str:
     """The URL, if it has a form that may be called; raises UrlRefusedError. Names are looked up when it is called."""
-    if not isinstance(url, str) or len(url) > URL_LENGTH_MAX or not url.isprintable() or " " in url:
+    if (
+        not isinstance(url, str)
+        or len(url) > URL_LENGTH_MAX
+        or not url.isascii()
+        or not url.isprintable()
+        or " " in url
+    ):
         raise UrlRefusedError(f"a URL of at most {URL_LENGTH_MAX} characters is expected")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
+        (host or "").encode("idna")  # no empty or endless label
     except ValueError as error:
         raise UrlRefusedError(f"not a URL: {error}") from error
     if not host or parts.scheme not in ("http", "https") or port == 0:
@@ -126,7 +134,42 @@ class _CheckedBackend(httpcore.SyncBackend):
             raise httpcore.ConnectError(f"{host} is not known: {error}") from error
         address = str(found[0][4][0])
         _check_address(ipaddress.ip_address(address.partition("%")[0]), allow_local=self._allow_local)
-        return super().connect_tcp(address, port, timeout, local_address, socket_options)
+        stream = super().connect_tcp(address, port, timeout, local_address, socket_options)
+        return _Timed(stream, time.monotonic() + TIMEOUT_S)
+
+
+class _Timed(httpcore.NetworkStream):
+    """A connection that lasts until `deadline`, however slowly the other side drips."""
+
+    def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def _left(self) -> float:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise httpcore.ReadTimeout(f"not done within {TIMEOUT_S:g} s")
+        return left
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 (one deadline for all)
+        return self._stream.read(max_bytes, self._left())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002 (one deadline for all)
+        self._stream.write(buffer, self._left())
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002 (one deadline for all)
+    ) -> httpcore.NetworkStream:
+        return _Timed(self._stream.start_tls(ssl_context, server_hostname, self._left()), self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 (httpcore's)
+        return self._stream.get_extra_info(info)
 
 
 def _check_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address, *, allow_local: bool) -> None:
