@@ -170,6 +170,36 @@ def test_a_child_that_ignores_sigterm_is_killed_after_its_time(supervised: Calla
     assert is_gone(pid)
 
 
+def test_children_the_service_can_do_without_end_after_all_others(tmp_path: Path) -> None:
+    ends, started = tmp_path / "ends", tmp_path / "started"
+    (tmp_path / "child.py").write_text(
+        "import signal, sys, time\n"
+        "def end(*_):\n"
+        "    time.sleep(float(sys.argv[2]))\n"
+        f"    open({str(ends)!r}, 'a').write(sys.argv[1] + '\\n')\n"
+        "    sys.exit()\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        f"open({str(started)!r}, 'a').write('.')\n"
+        "time.sleep(60)\n"
+    )
+    (tmp_path / "main.py").write_text(
+        "import sys\nfrom farebox.gateway import children, supervisor\n"
+        f"argv = (sys.executable, {str(tmp_path / 'child.py')!r})\n"
+        "made = [children.Child(name=name, argv=(*argv, name, slow), essential=name != 'console')\n"
+        "        for name, slow in (('console', '0'), ('one', '0.3'), ('two', '0.1'))]\n"
+        "sys.exit(supervisor.supervise(made))\n"
+    )
+    process = subprocess.Popen([sys.executable, tmp_path / "main.py"])
+    try:
+        until(lambda: started.exists() and started.read_text() == "...")
+        process.terminate()
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+    *first, last = ends.read_text().split()
+    assert (sorted(first), last) == (["one", "two"], "console")
+
+
 def test_a_taken_port_is_said_in_a_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

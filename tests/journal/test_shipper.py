@@ -101,6 +101,24 @@ def test_following_is_at_most_a_quarter_second_behind_and_stops_when_told(root: 
     asyncio.run(run())
 
 
+def test_what_was_committed_before_it_is_told_to_stop_is_loaded_before_it_ends(root: Path, drive: Any) -> None:
+    asyncio.run(fill(drive, root, "i1"))
+    sink, stop = MemorySink(), threading.Event()
+    stop.set()
+    Quota().shipper(root, sink, batch_entries=10).run(stop)
+    assert sink.numbers == list(range(30))
+
+
+def test_a_store_that_is_away_does_not_keep_it_from_ending(root: Path, drive: Any) -> None:
+    asyncio.run(fill(drive, root, "i1"))
+    sink, stop = MemorySink(), threading.Event()
+    sink.fails = True
+    stop.set()
+    shipper = Quota().shipper(root, sink)
+    shipper.run(stop)
+    assert "the store is away" in str(shipper.report.failure)
+
+
 def test_a_failed_load_is_repeated_with_the_same_entries(root: Path, drive: Any) -> None:
     asyncio.run(fill(drive, root, "i1"))
     sink = MemorySink()

@@ -304,9 +304,14 @@ class Supervisor:
     # -- the end ----------------------------------------------------------------------------------------------------
 
     def _stop_all(self) -> None:
+        """The essential children first: the others see their end, and the console loads what they wrote last."""
         if self._doing is not None:
             self._doing[1].close()
-        living = [(place, process) for place in self.places for process in place.living()]
+        for essential in (True, False):
+            self._stop([place for place in self.places if place.child.essential is essential])
+
+    def _stop(self, places: Sequence[Place]) -> None:
+        living = [(place, process) for place in places for process in place.living()]
         now = time.monotonic()
         for place, process in living:
             if process.kill_at is None:

@@ -30,6 +30,8 @@ BATCH_ENTRIES: Final = 50_000
 FOLLOW_SECONDS: Final = 0.25
 RETRY_SECONDS_MAX: Final = 5.0
 CLEAN_SECONDS: Final = 2.0
+LAST_SECONDS_MAX: Final = 10.0
+"""How long the last rounds after `stop` may go on; what is left then is loaded after the next start."""
 
 
 class Sink(Protocol):
@@ -111,16 +113,29 @@ class Shipper:
         return len(batch.entries)
 
     def run(self, stop: threading.Event) -> None:
-        """Follow until `stop`, at most `FOLLOW_SECONDS` behind; failures are retried with back-off and reported."""
+        """Follow until `stop`, at most `FOLLOW_SECONDS` behind; failures are retried with back-off and reported.
+
+        After `stop` what was in the journals by then is still loaded, unless that fails or takes `LAST_SECONDS_MAX`.
+        """
         wait = FOLLOW_SECONDS
         while not stop.is_set():
-            try:
-                loaded = self.ship_once()
-                wait = 0.0 if loaded >= self._batch_entries else FOLLOW_SECONDS
-            except Exception as error:  # noqa: BLE001 - whatever the store raised, loading is tried again, visibly
-                self.report = msgspec.structs.replace(self.report, failure=f"{type(error).__name__}: {error}")
+            loaded = self._try_once()
+            if loaded is None:
                 wait = min(RETRY_SECONDS_MAX, max(FOLLOW_SECONDS, 2 * wait))
+            else:
+                wait = 0.0 if loaded >= self._batch_entries else FOLLOW_SECONDS
             stop.wait(wait)
+        deadline = time.monotonic() + LAST_SECONDS_MAX
+        while self._try_once() and time.monotonic() < deadline:
+            pass
+
+    def _try_once(self) -> int | None:
+        """`ship_once`; None when it failed, which the report tells."""
+        try:
+            return self.ship_once()
+        except Exception as error:  # noqa: BLE001 - whatever the store raised, loading is tried again, visibly
+            self.report = msgspec.structs.replace(self.report, failure=f"{type(error).__name__}: {error}")
+            return None
 
     def _collect(self, offsets: Mapping[str, Position]) -> tuple[_Batch, list[Entry]]:
         """A batch, and the next entry of each incarnation that has more than its share of it."""
