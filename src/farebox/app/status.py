@@ -248,7 +248,16 @@ def _quota(status: Status) -> Iterator[Finding]:
 
 def _journal(status: Status) -> Iterator[Finding]:
     for each in status.gateways:
-        if not each.value("journal_healthy"):
+        if not each.value("journal_healthy") and (seconds := each.value("journal_stalled_seconds")):
+            yield Finding(
+                True,
+                each.name,
+                f"The disk has not answered the journal for {seconds:.0f} s: calls are refused (503), and those that "
+                "were sent before wait for their record.",
+                "Look at the storage of the data directory (`dmesg`); calls go on by themselves when it answers. Where "
+                "it is well and this stays, end this process with kill -9: a fresh one settles what it left.",
+            )
+        elif not each.value("journal_healthy"):
             yield Finding(
                 True,
                 each.name,

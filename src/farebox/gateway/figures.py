@@ -17,6 +17,7 @@ from farebox.gateway.certificates import Certificates
 from farebox.gateway.handshakes import FAILED, REFUSED
 from farebox.gateway.http1_pool import UpstreamPool
 from farebox.gateway.plane import Plane, Route
+from farebox.gateway.stalled import StallWatch
 from farebox.gateway.tokens import TokenBook
 from farebox.gateway.tunnel import Tunnels
 from farebox.journal.records import CHARGE, CLOSE
@@ -63,6 +64,7 @@ class Sources:
     plane: Plane
     book: LeaseBook
     journal: JournalWriter
+    stall_watch: StallWatch
     syncer: Syncer
     adopter: Adopter
     lag: LoopLag
@@ -166,7 +168,8 @@ def _journal(found: Figures, sources: Sources) -> None:
     found.add("journal_lag_bytes", journal.lag)
     found.add("journal_bytes", journal.bytes_used)
     found.add("journal_bytes_max", config.gateway.journal_bytes_max)
-    found.add("journal_healthy", int(journal.healthy))
+    found.add("journal_healthy", int(journal.healthy and not sources.stall_watch.stalled))
+    found.add("journal_stalled_seconds", sources.stall_watch.seconds)
     disk = os.statvfs(config.data)
     found.add("disk_free_bytes", disk.f_bavail * disk.f_frsize)
 

@@ -41,7 +41,8 @@ from farebox.gateway.identify import Identifier
 from farebox.gateway.leading_back import LedBackCall
 from farebox.gateway.listening import BACKLOG, listen
 from farebox.gateway.meter import Call
-from farebox.gateway.plane import JOURNAL_FILLING, Matches, Plane, Route
+from farebox.gateway.plane import JOURNAL_FILLING, Journal, Matches, Plane, Route
+from farebox.gateway.stalled import StallWatch
 from farebox.gateway.standing import Standing
 from farebox.gateway.tls import upstream_verification
 from farebox.gateway.token_books import TokenBooks
@@ -174,7 +175,7 @@ class Worker:
         return Certificates(settings.tls_certificate, settings.tls_key) if settings.tls_certificate else None
 
     async def start(self) -> None:
-        """Open the journal, find the quota store, take over what dead gateways left, and accept."""
+        """Open journal and quota, take over what dead gateways left, and accept; long: all parts, in their order."""
         parts, settings = self._parts, self._parts.config.gateway
         loop = self._loop = asyncio.get_running_loop()
         self._directory_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="farebox-directory")
@@ -218,6 +219,10 @@ class Worker:
         self.waits.timeouts.every_tick(self.plane.refusals.flush_if_due)
         self.waits.timeouts.every_tick(self.plane.refusal_log.write_if_due)
         self.waits.timeouts.every_tick(self._look_at_journal)
+        self._stall_watch = StallWatch(
+            self.journal, folder=str(parts.journal_root), now=loop.time, use=self._use_journal
+        )
+        self.waits.timeouts.every_tick(self._stall_watch.look)
         self.waits.timeouts.run()
         self._syncer.start()
         self._adopter = Adopter(parts.journal_root, self._thread)
@@ -258,6 +263,7 @@ class Worker:
             plane=self.plane,
             book=self.book,
             journal=self.journal,
+            stall_watch=self._stall_watch,
             syncer=self._syncer,
             adopter=self._adopter,
             lag=lag,
@@ -390,6 +396,9 @@ class Worker:
                 _log.warning("directory.unreadable", code=error.code, message=str(error))
             except Exception as error:  # noqa: BLE001 - whatever it was, a key revoked afterwards must be refused
                 _log.error("directory.failed", message=repr(error), exc_info=error)
+
+    def _use_journal(self, journal: Journal) -> None:
+        self.plane.journal = journal
 
     def _look_at_journal(self) -> None:
         """Say once that the journal fills up, and once that it is well again."""

@@ -95,6 +95,12 @@ CATALOGUE: Final = (
     _gauge(GATEWAY, "journal_bytes", "All journals of the machine, preallocated space included."),
     _gauge(GATEWAY, "journal_bytes_max", "The bound; at half of it a warning, at the bound calls are refused (503)."),
     _gauge(GATEWAY, "journal_healthy", "0: no segment can be written; calls are refused (503)."),
+    _gauge(
+        GATEWAY,
+        "journal_stalled_seconds",
+        "For how long records have waited while nothing at all became durable: beyond 5 the disk hangs, and calls are "
+        "refused (503).",
+    ),
     _counter(
         GATEWAY,
         "journal_troubles_total",
