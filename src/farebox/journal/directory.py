@@ -238,9 +238,12 @@ def sweep(root: Path, disk: Disk | None = None) -> None:
     if not root.exists():
         return
     with _alone(root):
-        for path in root.iterdir():
-            if path.name.startswith((NEW_PREFIX, GONE_PREFIX)) and path.is_dir():
-                _sweep_one(path, disk or OsDisk())
+        left = [path for path in root.iterdir() if path.name.startswith((NEW_PREFIX, GONE_PREFIX)) and path.is_dir()]
+        if left:  # a rename that power loss undoes would leave an emptied directory under the incarnation's name
+            disk = disk or OsDisk()
+            disk.sync_directory(root)
+            for path in left:
+                _sweep_one(path, disk)
 
 
 def _sweep_one(path: Path, disk: Disk) -> None:
