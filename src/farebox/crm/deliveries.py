@@ -27,6 +27,29 @@ AT_ONCE: Final = 8
 RETRY_AFTER_S: Final = (1, 5, 30, 120, 600, 1_800, 3_600)
 """Waits between attempts; after the last one failed too, the delivery is given up."""
 
+FIRST_OF_EACH_CHANNEL: Final = """
+WITH RECURSIVE channel (zgid, channel_id) AS (
+    SELECT * FROM (SELECT zgid, channel_id FROM notice WHERE due IS NOT NULL ORDER BY zgid, channel_id LIMIT 1)
+    UNION ALL
+    SELECT n.zgid, n.channel_id FROM channel c JOIN notice n ON n.id = coalesce(
+        (SELECT id FROM notice WHERE due IS NOT NULL AND zgid = c.zgid AND channel_id > c.channel_id
+            ORDER BY channel_id LIMIT 1),
+        (SELECT id FROM notice WHERE due IS NOT NULL AND zgid > c.zgid ORDER BY zgid, channel_id LIMIT 1)
+    )
+)
+SELECT f.id FROM channel c JOIN notice f ON f.id = (
+    SELECT id FROM notice WHERE due IS NOT NULL AND zgid = c.zgid AND channel_id = c.channel_id ORDER BY due, id LIMIT 1
+)
+WHERE f.due <= ? ORDER BY f.due, f.id LIMIT ?
+"""
+"""From channel to channel by the index: what it costs does not grow with what waits in each."""
+SOONEST: Final = """
+SELECT min(due) FROM (
+    SELECT min(due) AS due FROM notice WHERE due IS NOT NULL
+    UNION ALL SELECT min(due) FROM callback WHERE due IS NOT NULL
+)
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
@@ -80,8 +103,7 @@ def _step(store: Store, settings: Settings) -> float | None:
     posts = _due(store)
     if not posts:
         with store.reading() as db:
-            sql = "SELECT min(due) FROM (SELECT due FROM notice UNION ALL SELECT due FROM callback)"
-            soonest = db.execute(sql).fetchone()[0]
+            soonest = db.execute(SOONEST).fetchone()[0]
         return None if soonest is None else max(0.1, float(soonest - store.now()))
     with ThreadPoolExecutor(len(posts)) as beside:
         telling = {beside.submit(_tell, post, settings): post for post in posts}
@@ -92,13 +114,10 @@ def _step(store: Store, settings: Settings) -> float | None:
 
 
 def _due(store: Store) -> list[_Post]:
-    """What is due now; of each channel the first only."""
+    """What is due now; of each channel only what has been due the longest."""
     now = store.now()
     with store.reading() as db:
-        firsts = db.execute(
-            "SELECT min(id) AS id FROM notice WHERE due <= ? GROUP BY zgid, channel_id ORDER BY min(id) LIMIT ?",
-            (now, AT_ONCE),
-        ).fetchall()
+        firsts = db.execute(FIRST_OF_EACH_CHANNEL, (now, AT_ONCE)).fetchall()
         callbacks = db.execute("SELECT * FROM callback WHERE due <= ? ORDER BY due LIMIT ?", (now, AT_ONCE)).fetchall()
         notifications = [_notification(_group(db, row["id"]), at=now) for row in firsts]
     return notifications + [
@@ -111,7 +130,7 @@ def _group(db: sqlite3.Connection, notice_id: int) -> list[sqlite3.Row]:
     return db.execute(
         "SELECT n.* FROM notice n JOIN notice f ON f.id = ? AND n.zgid = f.zgid AND n.channel_id = f.channel_id "
         "AND n.call_id = f.call_id AND n.module = f.module AND n.operation = f.operation AND n.due = f.due "
-        "ORDER BY n.id LIMIT ?",
+        "WHERE n.due IS NOT NULL ORDER BY n.id LIMIT ?",
         (notice_id, IDS_MAX),
     ).fetchall()
 
