@@ -18,7 +18,7 @@ from farebox.errors import ConfigInvalidError, TlsFilesError
 from farebox.gateway import certificates
 from farebox.gateway.certificates import Certificates
 from farebox.gateway.figures import figures
-from farebox.gateway.handshakes import FAILED, Handshakes
+from farebox.gateway.handshakes import FAILED, NOT_ACCEPTED, Handshakes
 from farebox.metrics.figures import text
 from farebox.testing.upstream import Behaviour, StubUpstream
 
@@ -257,6 +257,22 @@ def test_a_connection_that_takes_no_options_does_not_end_accepting(
         until(lambda: worker.plane.counters.get(FAILED) == 2)
         gateway.on_loop(found.close)
         until(lambda: listener.fileno() == -1)
+
+
+def test_connections_that_the_system_does_not_let_the_gateway_accept_are_counted(secure: Secure) -> None:
+    gateway = secure()
+    with socket.socket() as deaf:  # bound and not listening: accept() fails, as it does without a descriptor left
+        deaf.bind(("127.0.0.1", 0))
+        deaf.setblocking(False)
+        context = chosen(gateway).context
+        found = gateway.on_loop(
+            lambda: Handshakes(gateway.worker.plane, deaf, context, seconds=1.0, shutdown_seconds=1.0)
+        )
+        until(lambda: gateway.worker.plane.counters.get(NOT_ACCEPTED, 0) >= 2)
+        gateway.on_loop(found.close)
+        until(lambda: deaf.fileno() == -1)
+    counted = gateway.worker.plane.counters[NOT_ACCEPTED]
+    assert f'farebox_tls_accept_failures_total{{process="gateway-0"}} {counted}' in _told(gateway)
 
 
 def test_a_caller_over_tls_that_reads_nothing_stops_the_upstream(

@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from farebox.domain.identity import Account
 from farebox.journal import reader
@@ -49,6 +51,12 @@ def served(folder: Path, upstream_url: str, *, workers: int = 2, card: str = "ge
     finally:
         if serve.process.is_running:
             serve.process.stop()
+
+
+def scraped_calls(farebox: RunningFarebox) -> float:
+    """`farebox_calls_total` at the machine's address, over all workers."""
+    families = text_string_to_metric_families(httpx.get(f"{farebox.metrics_url}/metrics").text)
+    return sum(sample.value for family in families for sample in family.samples if sample.name == "farebox_calls_total")
 
 
 class Serve:
@@ -144,6 +152,7 @@ def test_reloads_and_a_rolling_restart_under_load_fail_no_call(tmp_path: Path, u
     upstream.answer("/stream", Behaviour(stream_bytes=400_000))
     with served(tmp_path, upstream.url) as serve:
         seen = set(serve.workers())
+        scrapes = [scraped_calls(serve.farebox)]
         with Load(serve.farebox, seed) as load:
             until(lambda: load.answers[200] > 50, what="the load runs")
             for number in range(RELOADS):
@@ -151,6 +160,7 @@ def test_reloads_and_a_rolling_restart_under_load_fail_no_call(tmp_path: Path, u
                 assert serve.ask("reload") == (0, "reloaded: 2 workers with the new configuration\n")
                 assert seen.isdisjoint(serve.workers()), "each reload has fresh workers"
                 seen.update(serve.workers())
+                scrapes.append(scraped_calls(serve.farebox))
                 time.sleep(BETWEEN_SECONDS)  # calls on the new ones alone, before the next reload
             assert serve.ask("restart") == (0, "restarted: 2 workers, one after another\n")
             assert seen.isdisjoint(serve.workers())
@@ -162,6 +172,9 @@ def test_reloads_and_a_rolling_restart_under_load_fail_no_call(tmp_path: Path, u
         until(lambda: not serve.workers("draining"), what="the last old worker has ended")
         until(serve.farebox.console.answers, what="the console answers, which was started anew")
         calls = load.answers[200]
+        scrapes.append(scraped_calls(serve.farebox))
+        assert scrapes == sorted(scrapes), "counters go on over reloads"
+        assert scrapes[-1] == calls, "what draining workers counted is in them"
         until(lambda: serve.farebox.ask_console("usage", "acme")["calls"] == calls, what="all calls are in usage")
         assert serve.process.stop() == 0
         assert "sign of life" not in serve.process.log

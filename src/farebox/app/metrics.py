@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOL_SOCKET, socket
 
 from farebox import config
+from farebox.app.totals import Totals
 from farebox.metrics.endpoint import BACKLOG, Endpoint, ProcessEndpoint, ask
 from farebox.metrics.figures import Figures
 from farebox.metrics.own import own_figures
@@ -18,9 +20,11 @@ SUPERVISOR = "supervisor"
 @contextmanager
 def machine_metrics(settings: config.Config, children: Sequence[str], starts: Mapping[str, int]) -> Iterator[None]:
     """Answer at `metrics.listen`, and on the supervisor's own socket file, while the service runs."""
+    totals = Totals(settings.data)
 
     def everything() -> dict[str, Figures]:
-        found = {child: figures for child in children if (figures := _asked(settings.data, child)) is not None}
+        asked = {child: totals.of(child, partial(_asked, settings.data, child)) for child in children}
+        found = {child: figures for child, figures in asked.items() if figures is not None}
         return {SUPERVISOR: _supervisor(children, found, starts), **found}
 
     machine = Endpoint(lambda: _listener(settings.metrics.listen), everything)

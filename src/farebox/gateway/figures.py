@@ -14,7 +14,7 @@ from typing import Final
 from farebox.config import Config
 from farebox.domain.instants import MICROSECONDS
 from farebox.gateway.certificates import Certificates
-from farebox.gateway.handshakes import FAILED, REFUSED
+from farebox.gateway.handshakes import FAILED, NOT_ACCEPTED, REFUSED
 from farebox.gateway.http1_pool import UpstreamPool
 from farebox.gateway.plane import Plane, Route
 from farebox.gateway.stalled import StallWatch
@@ -192,6 +192,7 @@ def _surroundings(found: Figures, sources: Sources) -> None:
     if sources.certificates is not None:
         found.add("tls_reloads_total", sources.certificates.reloads)
         found.add("tls_reload_failures_total", sources.certificates.failures)
+        found.add("tls_accept_failures_total", sources.plane.counters.get(NOT_ACCEPTED, 0))
         for what in (FAILED, REFUSED):
             found.add("tls_handshakes_ended_total", sources.plane.counters.get(what, 0), reason=what.rpartition("_")[2])
     found.add("loop_lag_seconds", sources.lag.seconds)

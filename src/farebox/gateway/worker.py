@@ -228,7 +228,12 @@ class Worker:
         self._adopter = Adopter(parts.journal_root, self._thread)
         self._adopter.start()
         self._tasks.append(loop.create_task(self._watch_directory()))
-        self._metrics = ProcessEndpoint(parts.config.data, f"gateway-{parts.slot}", read_in_loop(loop, self._sources()))
+        self._metrics = ProcessEndpoint(
+            parts.config.data,
+            f"gateway-{parts.slot}",
+            read_in_loop(loop, self._sources()),
+            leaves=self._heartbeat is not None,
+        )
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)

@@ -126,6 +126,11 @@ CATALOGUE: Final = (
         "Handshakes of callers that led to nothing. `reason`: failed, or refused (gateway.client_connections_max).",
         "reason",
     ),
+    _counter(
+        GATEWAY,
+        "tls_accept_failures_total",
+        "Attempts to accept a caller's connection that the system refused: this process has no open files left.",
+    ),
     _counter(GATEWAY, "upstream_connects_total", "Connections opened to an upstream.", "upstream", "use"),
     _counter(
         GATEWAY, "upstream_connect_failures_total", "Connections refused or not opened in time.", "upstream", "use"

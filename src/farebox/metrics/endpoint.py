@@ -22,6 +22,8 @@ from farebox.metrics.figures import CONTENT_TYPE, Figures, text
 
 FOLDER: Final = "run"
 """In the data directory."""
+LEFT: Final = ".left"
+"""A process's last figures: `NAME.PID.left`."""
 
 QUESTION_BYTES_MAX: Final = 8 * 1024
 QUESTION_SECONDS_MAX: Final = 1.0
@@ -98,17 +100,34 @@ class Endpoint:
 class ProcessEndpoint:
     """The endpoint of one process of a data directory, as a socket file; a file left by a dead one is replaced."""
 
-    def __init__(self, data: Path, process: str, read: Callable[[], Figures]) -> None:
+    def __init__(self, data: Path, process: str, read: Callable[[], Figures], *, leaves: bool = False) -> None:
+        """`leaves`: there is a supervisor that goes on counting from the figures this process leaves at its end."""
         self._path = data / FOLDER / f"{process}.sock"
         self._inode = 0
+        self._read = read
+        self._leaves = leaves
         self._endpoint = Endpoint(self._listen, lambda: {process: read()})
 
     def close(self) -> None:
-        """Stop answering, and remove the file unless a successor has put its own there. Safe to repeat."""
+        """Stop answering, and remove the file unless a successor has put its own there. Safe to repeat.
+
+        The last figures are left for the supervisor, where there is one.
+        """
         self._endpoint.close()
+        if self._leaves:
+            self._leaves = False
+            try:
+                self._leave(self._read())
+            except (OSError, TimeoutError) as error:
+                _log.warning("metrics.not_left", message=str(error), advice="counters lack what was counted last")
         with contextlib.suppress(FileNotFoundError):
             if self._path.stat().st_ino == self._inode:
                 self._path.unlink()
+
+    def _leave(self, figures: Figures) -> None:
+        beside = self._path.with_name(f".{self._path.stem}.{os.getpid()}")
+        beside.write_text(json.dumps(figures.samples), encoding="utf-8")
+        beside.replace(self._path.with_name(f"{self._path.stem}.{os.getpid()}{LEFT}"))
 
     def _listen(self) -> socket.socket:
         folder = self._path.parent
@@ -127,6 +146,18 @@ class ProcessEndpoint:
             listener.close()
             raise
         return listener
+
+
+def left_behind(data: Path) -> Iterator[tuple[str, Figures]]:
+    """What processes left at their end, by name; each is given once and its file removed."""
+    for path in sorted((data / FOLDER).glob(f"*{LEFT}")):
+        try:
+            samples = json.loads(path.read_bytes())
+            path.unlink()
+        except (OSError, ValueError) as error:
+            _log.warning("metrics.not_left", message=f"{path}: {error}", advice="counters lack what it counted last")
+            continue
+        yield path.name.removesuffix(LEFT).rpartition(".")[0], Figures(samples)
 
 
 def processes(data: Path) -> list[str]:
