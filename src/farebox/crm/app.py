@@ -1,7 +1,8 @@
 """The ASGI application: accounts server under /oauth, the API under /crm/{version} and /bigin/{version}.
 
-Every call runs to its end in the event loop, one after the other: a list of 200 takes a few milliseconds,
-and SQLite takes one writer at a time anyhow. What takes long is a job of a background worker, or awaits.
+Calls run to their end in the event loop, one after the other: a list of 200 takes a few milliseconds, and SQLite
+takes one writer at a time anyhow. What takes long is a job of a background worker, or awaits; what may read through
+a whole module (search, COQL, counts, views) is read in threads beside the loop.
 Every answer is in Zoho's envelope, also for what went wrong.
 """
 
@@ -77,12 +78,10 @@ class _App:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                self._engine.workers.start()
+                self._engine.start()
                 await send({"type": "lifespan.startup.complete"})
             else:
-                if self._engine.runs is not None:
-                    self._engine.runs.stop()
-                self._engine.workers.stop()
+                self._engine.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 

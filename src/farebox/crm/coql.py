@@ -32,7 +32,7 @@ from farebox.crm.coql_parse import Comparison, Item, Select, Wanted
 from farebox.crm.criteria import ID
 from farebox.crm.custom_views import View
 from farebox.crm.errors import ApiError, invalid_data, mandatory_not_found
-from farebox.crm.route import Scope, check_scope, route
+from farebox.crm.route import Scope, always, check_scope, route
 from farebox.crm.schema import ANY_MODULE, DataType, Field, Module, make_field
 
 RELATIONS_MAX = 2
@@ -324,4 +324,4 @@ _PLAIN: dict[DataType, Callable[[Any], object]] = {
 BEFORE_NAMES = frozenset({"v2", "v2.1", "v3", "v4", "v5", "v6"})
 """Versions in which a lookup is shown by its id alone."""
 
-ROUTES = (route("POST", "coql", "coql read", query),)
+ROUTES = (route("POST", "coql", "coql read", query, reads_long=always),)

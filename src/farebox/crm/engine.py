@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Awaitable
+from typing import Any
 
 from farebox.crm import tokens
 from farebox.crm.background import Workers
@@ -9,6 +10,7 @@ from farebox.crm.call import Answer, Call, Incoming
 from farebox.crm.errors import invalid_token, no_permission
 from farebox.crm.function_runs import Runs
 from farebox.crm.organisations import find_organisation, find_user
+from farebox.crm.readers import Readers
 from farebox.crm.route import Route
 from farebox.crm.routes import find_route, split_path
 from farebox.crm.settings import Settings
@@ -24,6 +26,18 @@ class Engine:
         self.settings = settings
         self.workers = workers
         self.runs = None if settings.functions is None else Runs(settings.functions)
+        self._readers = Readers(store)
+
+    def start(self) -> None:
+        """Begin the work beside the calls."""
+        self.workers.start()
+
+    def stop(self) -> None:
+        """End everything that goes on beside the calls."""
+        self._readers.stop()
+        if self.runs is not None:
+            self.runs.stop()
+        self.workers.stop()
 
     def route_of(self, method: str, path: str) -> Route:
         """The line of the table a request is answered by; raises what is wrong with path or method."""
@@ -38,7 +52,14 @@ class Engine:
         return grant
 
     def answer(self, incoming: Incoming, grant: Grant) -> Answer | Awaitable[Answer]:
-        """Run the call. Raises ApiError for a request that is refused as a whole."""
+        """Run the call; what may read long is read beside others. Raises ApiError for what is refused as a whole."""
+        route, call, found = self._understand(incoming, grant)
+        if route.reads_long(call):
+            return self._readers.answer(lambda: _at_once(route.answer(call, **found)))
+        return route.answer(call, **found)
+
+    def _understand(self, incoming: Incoming, grant: Grant) -> tuple[Route, Call, dict[str, Any]]:
+        """Who answers it, the call, and what its path names."""
         product, version, parts = split_path(incoming.path)
         route = find_route(incoming.method, parts, product)
         with self.store.reading() as db:
@@ -68,10 +89,14 @@ class Engine:
             at=self.store.now(),
             dispatch=lambda inner: self._answer_inner(inner, grant),
         )
-        return route.answer(call, **found)
+        return route, call, found
 
     def _answer_inner(self, incoming: Incoming, grant: Grant) -> Answer:
-        """A request inside a request, under the same grant; only what is answered at once."""
-        answer = self.answer(incoming, grant)
-        assert isinstance(answer, Answer), "a route that takes its time cannot be part of another call"
-        return answer
+        """A request inside a request, under the same grant and in its transaction; only what awaits nothing."""
+        route, call, found = self._understand(incoming, grant)
+        return _at_once(route.answer(call, **found))
+
+
+def _at_once(answer: Answer | Awaitable[Answer]) -> Answer:
+    assert isinstance(answer, Answer), "a route that awaits cannot be part of another call, nor read beside others"
+    return answer

@@ -266,7 +266,12 @@ def _start_of_previous(db: sqlite3.Connection, call: Call, module: Module, query
     return None if row is None else (int(row[0]), int(row[1]))
 
 
+def _is_narrowed(call: Call) -> bool:
+    """Whether the records of a page may lie far from each other; else they are the next ones of an index."""
+    return "if-modified-since" in call.headers or any(name in call.params for name in ("cvid", "converted"))
+
+
 ROUTES = (
-    route("GET", "{module}", "modules read", list_records),
+    route("GET", "{module}", "modules read", list_records, reads_long=_is_narrowed),
     route("GET", "{module}/{record_id}", "modules read", get_one),
 )

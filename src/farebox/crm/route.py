@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from farebox.crm import scopes
-from farebox.crm.call import Answer
+from farebox.crm.call import Answer, Call
 from farebox.crm.errors import invalid_module, invalid_path_id, scope_mismatch
 from farebox.crm.organisations import Organisation
 from farebox.crm.validate import parse_id
@@ -29,6 +29,7 @@ class Route:
     """`answer` takes the call and, by name, what stands in braces in the pattern; it may be a coroutine function.
 
     `takes_form`: the body is multipart and reaches `answer` as `call.uploads`; every other body must not be one.
+    `reads_long`: whether a call only reads, and may read through a whole module: then others do not wait for it.
     """
 
     method: str
@@ -36,6 +37,7 @@ class Route:
     scopes: tuple[Scope, ...]
     answer: Callable[..., Answer | Awaitable[Answer]]
     takes_form: bool = False
+    reads_long: Callable[[Call], bool]
 
     def matches(self, parts: Sequence[str]) -> bool:
         """Whether the pattern fits a path, given as its parts after the version."""
@@ -85,6 +87,7 @@ def route(
     answer: Callable[..., Answer | Awaitable[Answer]],
     *,
     takes_form: bool = False,
+    reads_long: Callable[[Call], bool] = lambda _: False,
 ) -> Route:
     """A line of the table. `scope` reads `modules create+update`, `settings.fields read`, or several joined by ` & `.
 
@@ -97,7 +100,13 @@ def route(
         scopes=tuple(_scope(each) for each in scope.split(" & ")),
         answer=answer,
         takes_form=takes_form,
+        reads_long=reads_long,
     )
+
+
+def always(_: Call) -> bool:
+    """For `reads_long`: every call of the route."""
+    return True
 
 
 def _scope(text: str) -> Scope:

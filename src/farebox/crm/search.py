@@ -12,7 +12,7 @@ from farebox.crm.conditions import All, AnyOf, Column, Compare, Condition, Opera
 from farebox.crm.errors import ApiError, ambiguous_params, invalid_param
 from farebox.crm.reading import read_fields
 from farebox.crm.render import show_records
-from farebox.crm.route import route
+from farebox.crm.route import always, route
 from farebox.crm.schema import DataType, Module
 
 PER_PAGE_MAX = 200
@@ -116,6 +116,6 @@ def _words(given: str) -> str:
 
 
 ROUTES = (
-    route("GET", "{module}/search", "modules read & ZohoSearch.securesearch read", search),
-    route("GET", "{module}/actions/count", "modules read", count),
+    route("GET", "{module}/search", "modules read & ZohoSearch.securesearch read", search, reads_long=always),
+    route("GET", "{module}/actions/count", "modules read", count, reads_long=always),
 )

@@ -1,10 +1,11 @@
-"""The SQLite store: one connection, one transaction per request, data that survives a restart."""
+"""The SQLite store: one connection that writes, snapshots beside it for long reading, data that survives a restart."""
 
 import secrets
 import sqlite3
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -15,6 +16,9 @@ from farebox.crm.errors import StoreError
 SERIALS_PER_ORGANISATION = 10**12
 """Ids of an organisation are its prefix (7 digits) and a serial (12 digits): 19 digits."""
 BUSY_TIMEOUT_MS = 2_000
+CACHE_KIB = 8_192
+SNAPSHOTS_KEPT_MAX = 4
+"""Connections that wait for the next snapshot; of more than that at once, the rest are closed."""
 
 
 def _migrations() -> list[str]:
@@ -44,6 +48,8 @@ class Store:
         self._clock = clock
         self._lock = threading.RLock()
         self._depth = 0
+        self._kept: deque[sqlite3.Connection] = deque()
+        self._mine = threading.local()
         self._fleeting: tempfile.TemporaryDirectory[str] | None = None
         self.path = path.absolute() if path is not None else Path(self._fleeting_name()) / "crm.sqlite3"
         self.files = self.path.parent / "crm-files"
@@ -66,6 +72,7 @@ class Store:
 
         A block inside another joins it: it is undone alone when it raises, and with the outer one when that does.
         """
+        assert getattr(self._mine, "snapshot", None) is None, "what reads one state of the store writes nothing"
         with self._lock:
             begin, end, undo = _WHOLE if self._depth == 0 else _INNER
             self._db.execute(begin)
@@ -88,18 +95,38 @@ class Store:
 
         For long reading beside the calls: it holds up nobody and nobody holds it up.
         """
-        db = sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+        db = self._kept_or_new()
         try:
-            db.row_factory = sqlite3.Row
-            db.execute("PRAGMA query_only = ON")
             db.execute("BEGIN")
+            # the state is that of the first read
+            db.execute("SELECT 1 FROM setting").fetchone()
             yield db
-        finally:
+        except BaseException:
+            db.close()
+            raise
+        db.execute("COMMIT")
+        if len(self._kept) < SNAPSHOTS_KEPT_MAX:
+            self._kept.append(db)
+        else:
             db.close()
 
     @contextmanager
+    def reading_one_state(self) -> Iterator[None]:
+        """Within the block, `reading` of this thread is of one snapshot; nothing can be written there."""
+        with self.snapshot() as db:
+            self._mine.snapshot = db
+            try:
+                yield
+            finally:
+                self._mine.snapshot = None
+
+    @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection for reading; joins a transaction of the same thread when there is one."""
+        """The connection for reading; joins a transaction or the one state of the same thread when there is one."""
+        snapshot: sqlite3.Connection | None = getattr(self._mine, "snapshot", None)
+        if snapshot is not None:
+            yield snapshot
+            return
         with self._lock:
             yield self._db
 
@@ -111,9 +138,17 @@ class Store:
     def close(self) -> None:
         """Close the file; safe to repeat."""
         with self._lock:
+            while self._kept:
+                self._kept.pop().close()
             self._db.close()
             if self._fleeting is not None:
                 self._fleeting.cleanup()
+
+    def _kept_or_new(self) -> sqlite3.Connection:
+        try:
+            return self._kept.pop()
+        except IndexError:
+            return _connect_to_read(self.path)
 
     def _fleeting_name(self) -> str:
         self._fleeting = tempfile.TemporaryDirectory(prefix="farebox-crm-")
@@ -155,10 +190,18 @@ def _connect(path: Path, *, fleeting: bool) -> sqlite3.Connection:
         # NORMAL: a kill loses nothing; a power cut may lose the last commits, never consistency
         db.execute(f"PRAGMA synchronous = {'OFF' if fleeting else 'NORMAL'}")
         db.execute("PRAGMA foreign_keys = ON")
-        db.execute("PRAGMA cache_size = -8192")
+        db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     except (OSError, sqlite3.Error) as error:
         raise StoreError(
             f"The CRM store {path} cannot be opened: {error}. "
             "Give --data a directory this user may write to, and no other program's file."
         ) from error
+    return db
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+    db.row_factory = sqlite3.Row
+    db.execute("PRAGMA query_only = ON")
+    db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return db

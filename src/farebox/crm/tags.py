@@ -21,7 +21,7 @@ from farebox.crm.errors import (
 from farebox.crm.metadata import module_param
 from farebox.crm.organisations import find_user
 from farebox.crm.records import RecordWriter
-from farebox.crm.route import route
+from farebox.crm.route import always, route
 from farebox.crm.schema import Module
 from farebox.crm.validate import parse_id
 from farebox.crm.writing import answer_all, attempt, success
@@ -332,7 +332,9 @@ ROUTES = (
     route("PUT", "settings/tags/{tag_id}", "settings.tags update", update_tag),
     route("DELETE", "settings/tags/{tag_id}", "settings.tags delete", delete_tag),
     route("POST", "settings/tags/{tag_id}/actions/merge", "settings.tags update+delete", merge_tags),
-    route("GET", "settings/tags/{tag_id}/actions/records_count", "settings.tags read", count_records),
+    route(
+        "GET", "settings/tags/{tag_id}/actions/records_count", "settings.tags read", count_records, reads_long=always
+    ),
     route("POST", "{module}/actions/add_tags", "modules update", add_tags),
     route("POST", "{module}/actions/remove_tags", "modules update", remove_tags),
     route("POST", "{module}/{record_id}/actions/add_tags", "modules update", add_tags),
