@@ -359,6 +359,28 @@ def body_bytes(gateway: Gateway) -> list[int]:
     return [call.body_bytes for call in calls if isinstance(call, Exchange)]
 
 
+@pytest.mark.parametrize("line", ["GET / RTSP/1.1", "SOURCE / ICE/1.1", "OPTIONS /a RTSP/1.0"])
+@pytest.mark.parametrize("before", ["", "\r\n", "GET /first HTTP/1.1\r\nHost: g\r\n\r\n"])
+def test_another_protocol_is_refused_however_its_line_comes_in_pieces(
+    gateway: Gateway, upstream: StubUpstream, line: str, before: str
+) -> None:
+    said = f"{before}{line}\r\nHost: g\r\n\r\n"
+    for cut in {len(before) + 2, len(said) - 20, len(said) - 14, len(said) - 2}:
+        caller = gateway.caller().say(said[:cut])
+        gateway.on_loop(lambda: None)  # read by itself, the loop having gone round
+        caller.say(said[cut:])
+        if "first" in before:
+            assert caller.hear().status == 200
+        refused = caller.hear()
+        assert (refused.status, refused.json()["code"]) == (400, "VERSION_UNKNOWN")
+        assert caller.is_closed()
+    caller = gateway.caller()
+    for byte in said:
+        caller.say(byte)
+    assert b"VERSION_UNKNOWN" in caller.raw()
+    assert {request.target for request in upstream.requests} <= {"/first"}
+
+
 def test_what_follows_a_request_refused_within_its_body_is_not_read(
     make_gateway: GatewayMaker, upstream: StubUpstream
 ) -> None:

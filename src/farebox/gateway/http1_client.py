@@ -13,8 +13,8 @@ from typing import Final, Protocol, cast
 import httptools
 
 from farebox.gateway.http1_known import KnownHeads
-from farebox.gateway.http1_request import Fields, RequestHead, request_head
-from farebox.gateway.refuse import HeadError, Refusal
+from farebox.gateway.http1_request import Fields, RequestHead, foreign_targets, request_head
+from farebox.gateway.refuse import HeadError, Refusal, bad_request
 from farebox.gateway.timeouts import TimeoutClass
 
 PIECE_BYTES: Final = 64 * 1024
@@ -110,9 +110,13 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
         "_advancing",
         "_begun",
         "_between",
+        "_bytes",
         "_calls",
+        "_earlier",
         "_eof",
         "_fields",
+        "_foreign",
+        "_fresh",
         "_head",
         "_head_done",
         "_input_over",
@@ -147,6 +151,13 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
         self._head_done = False
         self._between = True
         """The parser stands before a request, and no byte of it came."""
+        self._bytes = b""
+        """What is being parsed."""
+        self._earlier = bytearray()
+        """What was parsed of a head that is not whole yet."""
+        self._fresh = False
+        """The next head begins where `_bytes` begins."""
+        self._foreign: frozenset[bytes] | None = None
         self._progress = False
         self._quiet = 0
         self._piece = 0
@@ -302,6 +313,9 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
             or len(self._target) > site.target_bytes_max
         ):
             self._check_bounds()
+        if not (self._fresh and self._bytes.startswith(b"HTTP/1.", self._bytes.find(b"\n") - 9)):
+            self._refuse_foreign()
+        self._fresh = False
         parser = self._parser
         head = request_head(parser.get_method(), self._target, parser.get_http_version(), self._fields)
         self._head = head
@@ -352,6 +366,7 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
     def _feed_piece(self, data: bytes) -> None:
         self._progress = False
         self._piece = len(data)
+        self._bytes, self._fresh = data, self._between
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -369,6 +384,9 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
             # After `Connection: close` the parser rejects whatever follows; the request before it is complete.
             if not self._input_over:
                 self._refuse(_not_http(error))
+        self._bytes, self._foreign = b"", None
+        if self._earlier or not (self._between or self._head_done):
+            self._keep_unfinished_head(data)
         if self._progress:
             self._quiet = 0
         else:
@@ -377,6 +395,20 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
                 self._check_bounds()
             except HeadError as error:
                 self._refuse(error.refusal)
+
+    def _keep_unfinished_head(self, data: bytes) -> None:
+        """For `_refuse_foreign`; bounded as heads are, and gone with the end of the head."""
+        if self._between or self._head_done:
+            self._earlier.clear()
+        else:
+            self._earlier += data
+
+    def _refuse_foreign(self) -> None:
+        """Refuse "GET / RTSP/1.0" and "SOURCE / ICE/1.0", which the parser takes for HTTP and tells by nothing."""
+        if self._foreign is None:  # looked for once in what is parsed, however many heads are in it
+            self._foreign = foreign_targets(bytes(self._earlier) + self._bytes)
+        if self._target in self._foreign:
+            raise bad_request("VERSION_UNKNOWN", "The request line names another protocol; use HTTP/1.1.")
 
     def _check_bounds(self) -> None:
         site = self._site

@@ -209,6 +209,20 @@ def request_head(  # noqa: C901, PLR0912, PLR0915 - long: one branch per field t
     return head
 
 
+def foreign_targets(data: bytes) -> frozenset[bytes]:
+    r"""Every word before the name of another protocol that llhttp speaks: the targets of such request lines, and more.
+
+    >>> sorted(foreign_targets(b"GET /a RTSP/1.0\r\n\r\nGET /b HTTP/1.1\r\n\r\nSOURCE /c  ICE/1.0\r\n"))
+    [b'/a', b'/c']
+    """
+    return frozenset(
+        before.rstrip(b" ").rpartition(b" ")[2]
+        for protocol in (b" RTSP/", b" ICE/")
+        if protocol in data
+        for before in data.split(protocol)[:-1]
+    )
+
+
 def _length(value: bytes, *, repeated: bool) -> int:
     digits = value.strip(b" \t")
     if repeated or not digits.isdigit() or len(digits) > LENGTH_DIGITS_MAX:
