@@ -16,9 +16,9 @@ PRICES = "/setup/storage/how-credits-are-calculated?org=acme&product=crm"
 SignIn = Callable[..., Page]
 
 
-def row(page: Page, name: str) -> list[str]:
-    """The cells of a user's line."""
-    return page.locator("#users tr", has=page.get_by_role("rowheader", name=name)).locator("td").all_inner_texts()
+def row(page: Page, name: str, *, by: str = "users") -> list[str]:
+    """The cells of a line of users, or of apps."""
+    return page.locator(f"#{by} tr", has=page.get_by_role("rowheader", name=name)).locator("td").all_inner_texts()
 
 
 def test_numbers_change_without_a_reload(world: World, sign_in: SignIn) -> None:
@@ -32,6 +32,13 @@ def test_numbers_change_without_a_reload(world: World, sign_in: SignIn) -> None:
     expect(page.locator("#users")).to_contain_text("they agree")
     assert row(page, "Ada Brandt")[:2] == ["3", "15"]
     assert row(page, "Ben Okafor")[:2] == ["1", "1"]
+    assert row(page, "sync", by="apps")[:2] == ["4", "16"]
+    world.directory.add_app("acme", "sync", name="Nightly sync")
+    world.refuse("ben", refusals=2, app="erp")
+    expect(page.locator("#apps")).to_contain_text("Nightly sync")
+    expect(page.locator("#apps")).to_contain_text("erp")
+    assert row(page, "Nightly sync", by="apps")[:3] == ["4", "16", "100.0 %"]
+    assert row(page, "erp", by="apps")[-1] == "2"
     expect(page).to_have_title("1 % used · Acme Fahrräder GmbH · Farebox")
     assert page.evaluate("window.sameDocument") is True
 
@@ -117,7 +124,11 @@ def test_the_page_is_whole_without_javascript(world: World, sign_in: SignIn) -> 
 @pytest.mark.parametrize("path", [PAGE, PRICES])
 @pytest.mark.parametrize("width", [340, 380, 768, 1280])
 def test_nothing_sticks_out_of_the_window(world: World, sign_in: SignIn, path: str, width: int) -> None:
-    world.call("ada", credits=40_000)
+    world.directory.add_app(
+        "acme", "1000.X8ZP3M0S9KQ7RT5VWYB2C4D6F8G0HJ", name="Nightly synchronisation of all contacts"
+    )
+    world.call("ada", credits=40_000, app="1000.X8ZP3M0S9KQ7RT5VWYB2C4D6F8G0HJ")
+    world.call("ada", app="1000.4D6F8G0HJX8ZP3M0S9KQ7RT5VWYB2C")
     world.refuse("ada", refusals=3)
     world.serve()
     world.loaded()
@@ -127,7 +138,8 @@ def test_nothing_sticks_out_of_the_window(world: World, sign_in: SignIn, path: s
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_what_is_behind_it(world: World, sign_in: SignIn, scheme: str) -> None:
-    world.call("ada", credits=52_500)
+    world.call("ada", credits=52_499)
+    world.call("ada", credits=1, app="")
     world.refuse("ada", refusals=3)
     world.serve()
     world.loaded()

@@ -49,6 +49,26 @@ def test_usage_by_user_has_every_user_and_agrees_with_the_organisation(client: h
     assert found["as_of"] is not None
 
 
+def test_usage_by_app_has_every_app_by_its_name_and_agrees_with_the_organisation(
+    served: World, client: httpx.Client
+) -> None:
+    served.directory.add_app("acme", "erp", name="ERP bridge")
+    served.directory.add_app("acme", "idle", name="Old import")
+
+    def lines() -> dict[str, dict[str, object]]:
+        found = client.get(f"{ACME}/usage", params={"by": "app"}).json()
+        assert found["millicredits"] == sum(line["millicredits"] for line in found["lines"]) == 18_000
+        assert (found["organisation_less_sum"], found["others_millicredits"]) == (0, 0)
+        return {line["value"]: line for line in found["lines"]}
+
+    until(lambda: "idle" in lines(), what="the applications are known")
+    assert lines() == {
+        "sync": {"value": "sync", "name": "sync", "calls": 3, "millicredits": 15_000, "refusals": 9},
+        "erp": {"value": "erp", "name": "ERP bridge", "calls": 2, "millicredits": 3_000, "refusals": 0},
+        "idle": {"value": "idle", "name": "Old import", "calls": 0, "millicredits": 0, "refusals": 0},
+    }
+
+
 @pytest.mark.parametrize(
     ("by", "value", "millicredits"),
     [

@@ -8,6 +8,8 @@ import re
 import pytest
 from tests.console.world import World, until
 
+from farebox.console.pages import dashboard
+
 PAGE = "/setup/storage/api-dashboard?org=acme&product=crm"
 PRICES = "/setup/storage/how-credits-are-calculated?org=acme&product=crm"
 
@@ -56,14 +58,17 @@ def test_a_base_limit_of_its_own_is_not_said_to_be_the_plans(served: World, path
 def test_the_page_links_its_own_figures_as_json_which_its_reader_may_read(served: World, pool: str) -> None:
     client = served.client("ada@acme.example")
     page = client.get(PAGE + pool).text
-    (link,) = re.findall(r'<a href="([^"]*)">The same as JSON</a>', page)
-    answer = client.get(html.unescape(link))
-    assert answer.status_code == 200
-    found = answer.json()
-    assert (found["org"], found["product"], found["pool"]) == ("acme", "crm", "functions" if pool else "api")
-    assert client.post(html.unescape(link)).status_code == 405
-    assert served.client("olga@other.example").get(html.unescape(link)).status_code == 404
-    assert served.client().get(html.unescape(link)).status_code == 401
+    links = re.findall(r'<a href="([^"]*)">(the organisation|by application|by user)</a>', page)
+    assert [title for _, title in links] == ["the organisation", "by application", "by user"]
+    for link, title in links:
+        answer = client.get(html.unescape(link))
+        assert answer.status_code == 200
+        found = answer.json()
+        assert (found["org"], found["product"], found["pool"]) == ("acme", "crm", "functions" if pool else "api")
+        assert found.get("by") == {"by application": "app", "by user": "user"}.get(title)
+        assert client.post(html.unescape(link)).status_code == 405
+        assert served.client("olga@other.example").get(html.unescape(link)).status_code == 404
+        assert served.client().get(html.unescape(link)).status_code == 401
     assert client.get(*re.findall(r'<a href="([^"]*)">openapi.json</a>', page)).status_code == 200
 
 
@@ -90,6 +95,43 @@ def test_every_user_is_listed_and_the_sums_agree(served: World) -> None:
     assert "Calls without a user 1 12" in page
     assert re.search(r"Sum of users 3 47 0 Organisation less sum of users at \d\d:\d\d:\d\d: they agree 0", page)
     assert re.search(r"As of \d\d:\d\d:\d\d", page)
+
+
+def test_every_application_is_listed_by_its_name_and_the_sums_agree(served: World) -> None:
+    served.directory.add_app("acme", "lead-sync", name="Lead sync")
+    served.directory.add_app("acme", "idle", name="Old import")
+    served.call("ada", credits=30, app="lead-sync")
+    served.call("", credits=12, app="")
+    served.call("ben", credits=5, app="1000.STRANGE", times=2)
+    served.refuse("ben", refusals=4, app="lead-sync")
+    served.loaded()
+    until(lambda: "Old import" in text_of(served), what="the applications are known")
+    page = text_of(served)
+    assert "Lead sync lead-sync 1 30 57.6 % 4 1000.STRANGE not in the directory 2 10 19.2 % 0" in page
+    assert "Old import idle 0 0 0.0 % 0 Calls without an application 1 12 23.0 % 0" in page
+    assert re.search(r"Sum of applications 4 52 4 Organisation less sum of applications at [\d:]+: they agree 0", page)
+    assert re.search(r"Sum of users 4 52 4 ", page)
+    assert "gets a name by farebox app add acme ID --name NAME" in page
+    assert "came with a key or token that names none; a key of farebox key add acme --app ID names one" in page
+
+
+def test_an_org_without_applications_is_told_how_one_gets_a_line(served: World) -> None:
+    page = text_of(served)
+    assert "No applications yet. The operator names one with farebox app add acme ID --name NAME" in page
+    assert "No users yet" not in page
+    assert re.search(r"Sum of applications 0 0 0 Organisation less sum of applications at [\d:]+: they agree 0", page)
+
+
+def test_applications_beyond_those_shown_are_one_line_and_the_sums_still_agree(
+    served: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dashboard, "LINES_SHOWN_MAX", 2)
+    for number in range(1, 6):
+        served.call("ada", credits=number, app=f"app-{number}")
+    served.refuse("ada", refusals=3, app="app-1")
+    served.loaded()
+    page = text_of(served)
+    assert "app-4 not in the directory 1 4 26.6 % 0 3 more applications 3 6 3 Sum of applications 5 15 3" in page
 
 
 def test_what_is_not_loaded_yet_is_said_not_hidden(world: World) -> None:
@@ -127,7 +169,8 @@ def test_from_80_per_cent_on_the_page_says_what_is_left_and_what_can_be_done(
     page = text_of(served)
     assert f"{left} of 52,500 credits are left" in page
     assert "Nothing is refused yet" in page
-    assert "Pause what can wait. Ben Okafor spent 100.0 % of the credits" in page
+    spent = f"{used:,} credits, 100.0 %. Among users by Ben Okafor : {used:,}, 100.0 %."
+    assert f"Pause what can wait. Most was spent by the application sync : {spent}" in page
     assert "farebox org set acme" in page
 
 
@@ -138,7 +181,11 @@ def test_at_100_per_cent_the_page_says_what_has_stopped_and_when_credits_return(
     served.loaded()
     page = text_of(served)
     assert "Calls are refused: all 52,500 credits are used" in page
-    assert "342 refused so far, the last at " in page
+    assert re.search(r"342 refused so far, the last at [\d:]+, all of them of the application sync ;", page)
+    served.refuse("ben", refusals=9, app="")
+    served.loaded()
+    page = text_of(served)
+    assert re.search(r"351 refused so far, the last at [\d:]+, 342 of them of the application sync ;", page)
     assert re.search(r"2,500 (tomorrow )?at \d\d:\d\d:\d\d \(in 6 min\), 2,500 within the hour", page)
     assert re.search(r"50 % free \(26,250 credits\) (tomorrow )?at \d\d:\d\d:\d\d, if nothing more is spent", page)
 
@@ -192,7 +239,7 @@ def test_usage_that_cannot_be_read_leaves_the_totals(served: World) -> None:
     served.usage._root.execute("DROP TABLE entries")
     page = text_of(served)
     assert "10 of 52,500 used" in page
-    assert "Usage cannot be read now" in page
+    assert page.count("Usage cannot be read now") == 2, "where applications stand, and where users do"
 
 
 def test_times_are_the_orgs_own_and_labelled(served: World) -> None:
@@ -202,12 +249,15 @@ def test_times_are_the_orgs_own_and_labelled(served: World) -> None:
 
 def test_names_cannot_become_markup(served: World) -> None:
     served.directory.add_user("acme", "x", name="<img src=x onerror=alert(1)>")
-    served.call("<script>alert(1)</script>", credits=1)
+    served.directory.add_app("acme", "y", name="<img src=y onerror=alert(2)>")
+    served.call("<script>alert(1)</script>", credits=1, app="<script>alert(2)</script>")
+    use(served, 52_499)
     served.loaded()
     page = served.client("ada@acme.example").get(PAGE).text
     assert "<img" not in page
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "&lt;script&gt;alert(2)&lt;/script&gt;" in page
 
 
 def test_two_products_are_never_mixed(served: World) -> None:
@@ -288,5 +338,5 @@ def test_what_happens_to_calls_while_quota_is_out_of_reach_is_said_as_it_is_conf
 def test_the_look_ups_of_farebox_itself_have_a_name(served: World) -> None:
     served.call("farebox", app="farebox", times=2)
     served.loaded()
-    assert "Farebox itself asked the API whose tokens it was sent 2 2" in text_of(served)
+    assert text_of(served).count("Farebox itself asked the API whose tokens it was sent 2 2") == 2
     assert "not in the directory" not in text_of(served)

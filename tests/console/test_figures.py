@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 
-from farebox.console.figures import HOURS, Level, consumption, level_of, percent_of, storage
-from farebox.console.orgs import User
+from farebox.console.figures import HOURS, Consumption, Level, consumption, level_of, percent_of, storage
+from farebox.console.orgs import App, User
 from farebox.domain.instants import MICROSECONDS, WINDOW_SECONDS, returns_at
 from farebox.quota.port import AccountView, AllowanceInForce
 from farebox.usage.port import Breakdown, UsageLine, UsageTotals
@@ -30,6 +31,14 @@ def spent(*lines: UsageLine) -> Breakdown:
         refusals=sum(line.refusals for line in lines),
     )
     return Breakdown(totals=totals, lines=lines)
+
+
+def by_user(breakdown: Breakdown, *, users: Sequence[User] = (), seen: AccountView | None = None) -> Consumption:
+    """Consumption of which only the users' section matters: all calls are without an app."""
+    totals = breakdown.totals
+    nobodys = UsageLine(value="", calls=totals.calls, credits=totals.credits, refusals=totals.refusals)
+    by_app = Breakdown(totals=totals, lines=(nobodys,))
+    return consumption(apps=(), users=users, by_app=by_app, by_user=breakdown, view=seen)
 
 
 def test_total_is_used_and_held_and_unused() -> None:
@@ -99,31 +108,60 @@ def test_every_user_has_a_line_also_without_calls_and_strangers_and_calls_withou
         UsageLine(value="", calls=4, credits=9_000, refusals=0),
         UsageLine(value="u1", calls=1, credits=1_000, refusals=7),
     )
-    made = consumption(users=users, spent=breakdown, view=None)
-    assert [(line.id, line.credits, line.known) for line in made.lines] == [
+    made = by_user(breakdown, users=users)
+    assert [(line.id, line.credits, line.known) for line in made.users.lines] == [
         ("u9", 3_000, False),
         ("u1", 1_000, True),
         ("u2", 0, True),
         ("", 9_000, True),
     ]
-    assert sum(line.credits for line in made.lines) + made.others == made.totals.credits
-    assert sum(line.share for line in made.lines) <= 1_000
+    assert sum(line.credits for line in made.users.lines) + made.users.others == made.totals.credits
+    assert sum(line.share for line in made.users.lines) <= 1_000
+
+
+def test_every_app_has_a_line_by_its_name_and_its_id_where_that_is_another() -> None:
+    apps = [App(id="1000.AB", name="Website form"), App(id="erp", name="erp"), App(id="idle", name="Old import")]
+    breakdown = spent(
+        UsageLine(value="erp", calls=2, credits=2_000, refusals=5),
+        UsageLine(value="1000.AB", calls=1, credits=6_000, refusals=4),
+        UsageLine(value="", calls=1, credits=1_000, refusals=0),
+        UsageLine(value="1000.CD", calls=1, credits=1_000, refusals=0),
+    )
+    made = consumption(apps=apps, users=(), by_app=breakdown, by_user=breakdown, view=None).apps
+    assert [(line.name, line.detail, line.credits, line.share, line.known) for line in made.lines] == [
+        ("Website form", "1000.AB", 6_000, 600, True),
+        ("erp", "", 2_000, 200, True),
+        ("1000.CD", "", 1_000, 100, False),
+        ("Old import", "idle", 0, 0, True),
+        ("", "", 1_000, 100, True),
+    ]
+    assert made.top is not None
+    assert made.top.name == "Website form"
+    assert made.most_refused is not None
+    assert made.most_refused.name == "erp"
+
+
+def test_where_nothing_was_spent_nobody_spent_most() -> None:
+    idle = spent(UsageLine(value="u1", calls=1, credits=0, refusals=0))
+    made = by_user(idle, users=[User(id="u1", name="Ada")]).users
+    assert made.top is None
+    assert made.most_refused is None
 
 
 def test_the_gap_is_what_is_unaccounted_and_what_is_not_loaded_yet() -> None:
     breakdown = spent(UsageLine(value="u1", calls=1, credits=7_000, refusals=0))
-    made = consumption(users=[], spent=breakdown, view=view(unaccounted=2_000, rows=((NOW, 10_000),)))
+    made = by_user(breakdown, seen=view(unaccounted=2_000, rows=((NOW, 10_000),)))
     assert made.gap == 3_000
     assert made.not_loaded == 1_000
 
 
 def test_usage_may_be_ahead_of_quota_and_the_gap_says_so() -> None:
     breakdown = spent(UsageLine(value="u1", calls=1, credits=7_000, refusals=0))
-    made = consumption(users=[], spent=breakdown, view=view(rows=((NOW, 5_000),)))
+    made = by_user(breakdown, seen=view(rows=((NOW, 5_000),)))
     assert made.gap == -2_000
 
 
 def test_lines_beyond_those_given_are_a_figure_of_their_own() -> None:
     given = (UsageLine(value="u1", calls=1, credits=7_000, refusals=0),)
     breakdown = Breakdown(totals=UsageTotals(calls=3, credits=9_000), lines=given)
-    assert consumption(users=[], spent=breakdown, view=None).others == 2_000
+    assert by_user(breakdown).users.others == 2_000

@@ -134,7 +134,9 @@ class World:
             self.settle(entries)
         return entries
 
-    def refuse(self, user: str = "ada", *, org: str = "acme", product: str = "crm", refusals: int = 1) -> None:
+    def refuse(
+        self, user: str = "ada", *, org: str = "acme", product: str = "crm", refusals: int = 1, **fields: Any
+    ) -> None:
         self.append(
             [
                 entry_of(
@@ -148,6 +150,7 @@ class World:
                     refusals=refusals,
                     outcome=REFUSED,
                     reason="allowance",
+                    **fields,
                 )
             ]
         )

@@ -45,7 +45,7 @@ def _partial(**changed: object) -> Step:
 
 
 def _judged(priced: Charges, charges: Charges, *, page: Page | None = None, step: Step | None = None) -> Verdict:
-    agreed = Page(quota=total(charges), used=total(charges), users=total(charges))
+    agreed = Page(quota=total(charges), used=total(charges), apps=total(charges), users=total(charges))
     return judge(BAKERY, priced=priced, charges=charges, page=page or agreed, steps=[step or _partial()])
 
 
@@ -78,10 +78,15 @@ def test_one_charge_at_a_tampered_price_is_named(bakery: Organisation) -> None:
 
 @pytest.mark.parametrize(
     ("witness", "name"),
-    [("quota", "quota"), ("used", "the page's used"), ("users", "the page's sum of users")],
+    [
+        ("quota", "quota"),
+        ("used", "the page's used"),
+        ("apps", "the page's sum of applications"),
+        ("users", "the page's sum of users"),
+    ],
 )
 def test_a_sum_that_is_off_by_a_thousandth_is_named(bakery: Organisation, witness: str, name: str) -> None:
-    sums = dict.fromkeys(("quota", "used", "users"), 22_000) | {witness: 22_001}
+    sums = dict.fromkeys(("quota", "used", "apps", "users"), 22_000) | {witness: 22_001}
     verdict = _judged(_priced(bakery), _priced(bakery), page=Page(**sums))
     assert verdict.differences == (f"{name} says 22.001, the entries sum up to 22",)
 
@@ -143,12 +148,12 @@ def test_one_answer_that_names_no_charge_leaves_the_step_without_a_sum() -> None
     ("witness", "difference"),
     [
         ("entries", "Lead sync, naive: the entries of its app say 639, its answers named 640"),
-        ("page", "Lead sync, naive: the page says of its user 639, its answers named 640"),
+        ("page", "Lead sync, naive: the page says of it 639, its answers named 640"),
     ],
 )
 def test_a_program_whose_spending_shows_elsewhere_is_named(bakery: Organisation, witness: str, difference: str) -> None:
     sums = {"answers": 640_000, "entries": 640_000, "page": 640_000} | {witness: 639_000}
-    agreed = Page(quota=22_000, used=22_000, users=22_000)
+    agreed = Page(quota=22_000, used=22_000, apps=22_000, users=22_000)
     verdict = judge(
         BAKERY,
         priced=_priced(bakery),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -15,6 +16,7 @@ from farebox.domain.instants import MICROSECONDS, WINDOW_SECONDS, Instant
 from farebox.errors import DataVersionError, UsageUnavailableError
 from farebox.journal.position import Position
 from farebox.journal.records import CLOSE, REFUSALS, REFUSED, Entry
+from farebox.usage import duckdb as store
 from farebox.usage import rows
 from farebox.usage.duckdb import DuckdbUsage, _sql
 from farebox.usage.port import Dimension, UsageLine, UsageTotals
@@ -93,6 +95,24 @@ def test_a_breakdown_has_a_line_per_value_and_its_sums_are_the_totals(
 def test_every_dimension_can_be_asked_for(usage: DuckdbUsage, make_entry: MakeEntry, dimension: Dimension) -> None:
     usage.load([make_entry(function="f", task="t")], {})
     assert len(usage.breakdown(ACME, dimension, at=NOON).lines) == 1
+
+
+def test_breakdowns_are_of_one_state_whatever_is_loaded_between(
+    usage: DuckdbUsage, make_entry: MakeEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage.load([make_entry(), make_entry(user="u2", app="erp")], {})
+    asked = store._lines
+
+    def interrupted(*arguments: Any) -> tuple[UsageLine, ...]:
+        lines = asked(*arguments)
+        usage.load([make_entry(app="erp")], {})
+        return lines
+
+    monkeypatch.setattr(store, "_lines", interrupted)
+    both = usage.breakdowns(ACME, [Dimension.APP, Dimension.USER], at=NOON)
+    assert [sum(line.calls for line in each.lines) for each in both] == [2, 2]
+    assert [each.totals.calls for each in both] == [2, 2]
+    assert usage.totals(ACME, at=NOON).calls == 4
 
 
 def test_another_org_product_or_pool_is_never_counted(usage: DuckdbUsage, make_entry: MakeEntry) -> None:

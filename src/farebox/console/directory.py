@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from farebox.console.orgs import CardOf, Org, Subscription, User
+from farebox.console.orgs import App, CardOf, Org, Subscription, User
 from farebox.domain.identity import Account
 from farebox.errors import DataDirectoryError, FareboxError
 from farebox.quota import allowances
@@ -48,6 +48,10 @@ class DirectoryOrgs:
     def users(self, org: str) -> tuple[User, ...]:
         """Its users, by name."""
         return tuple(User(id=each.id, name=each.name or each.id, email=each.email) for each in self.image().users(org))
+
+    def apps(self, org: str) -> tuple[App, ...]:
+        """Its apps, by name."""
+        return tuple(App(id=each.id, name=each.name or each.id) for each in self.image().apps(org))
 
     def allowance(self, account: Account) -> AllowanceInForce:
         """How the account's total is made. Raises UnknownNameError."""

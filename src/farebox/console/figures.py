@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
-from farebox.console.orgs import User
+from farebox.console.orgs import App, User
 from farebox.domain.credits import MILLICREDITS_PER_CREDIT
 from farebox.domain.instants import MICROSECONDS, Instant, returns_at
 from farebox.domain.names import FAREBOX
@@ -68,12 +68,13 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UserLine:
-    """One line of *API consumption by users*. `id` is empty for calls without a user."""
+class Line:
+    """One line of a section of *API consumption*. `id` is empty for calls that name no user, or no app."""
 
     id: str
     name: str
-    email: str
+    detail: str
+    """What tells it from others of that name: a user's e-mail address, an app's id. May be empty."""
     calls: int
     credits: int
     refusals: int
@@ -84,15 +85,34 @@ class UserLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Consumption:
-    """*API consumption by users*: from usage. The lines and `others` add up to `totals`, to the millicredit."""
+class Section:
+    """One section of *API consumption*. The lines and `others` add up to the totals, to the millicredit."""
 
-    lines: tuple[UserLine, ...]
+    lines: tuple[Line, ...]
+    """Largest spender first; calls that name nobody last."""
     others: int
     """Credits of values beyond those a breakdown gives back (BREAKDOWN_LINES_MAX)."""
+
+    @property
+    def top(self) -> Line | None:
+        """Who spent most, if anything was spent."""
+        return max((line for line in self.lines if line.credits > 0), key=lambda line: line.credits, default=None)
+
+    @property
+    def most_refused(self) -> Line | None:
+        """Who had most calls refused, if any were."""
+        return max((line for line in self.lines if line.refusals > 0), key=lambda line: line.refusals, default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumption:
+    """*API consumption* by applications and by users: from usage, of one state, so that both have the same sums."""
+
+    apps: Section
+    users: Section
     totals: UsageTotals
     gap: int | None
-    """used of the organisation less the sum of users; None while quota cannot be read."""
+    """used of the organisation less the sum of a section; None while quota cannot be read."""
     not_loaded: int | None
     """The gap less what is unaccounted: negative when usage is ahead of quota."""
 
@@ -147,41 +167,56 @@ def percent_of(used: int, total: int) -> int:
 
 def consumption(
     *,
+    apps: Sequence[App],
     users: Sequence[User],
-    spent: Breakdown,
+    by_app: Breakdown,
+    by_user: Breakdown,
     view: AccountView | None,
 ) -> Consumption:
-    """Every user of the org with what they spent, whoever else the entries name, and calls without a user, last."""
-    totals, by_user = spent.totals, {line.value: line for line in spent.lines}
-    if FAREBOX in by_user:
-        users = (*users, User(id=FAREBOX, name=FAREBOX_TITLE))
-    known = {user.id: user for user in users}
-    nothing = UsageLine(value="", calls=0, credits=0, refusals=0)
-    of_users = [_line(user, by_user.get(user.id, nothing), totals, known=True) for user in users if user.id]
-    strangers = [
-        _line(User(id=line.value, name=line.value), line, totals, known=False)
-        for line in spent.lines
-        if line.value and line.value not in known
-    ]
-    ordered = sorted(of_users + strangers, key=lambda line: (-line.credits, -line.calls, -line.refusals, line.name))
-    listed = sum(line.credits for line in ordered) + by_user.get("", nothing).credits
-    if "" in by_user:
-        ordered.append(_line(User(id="", name=""), by_user[""], totals, known=True))
+    """Both sections, from breakdowns of one state."""
+    totals = by_user.totals
     gap = None if view is None else view.used - totals.credits
     return Consumption(
-        lines=tuple(ordered),
-        others=totals.credits - listed,
+        apps=_section([_Named(app.id, app.name, app.id if app.id != app.name else "") for app in apps], by_app),
+        users=_section([_Named(user.id, user.name, user.email) for user in users], by_user),
         totals=totals,
         gap=gap,
         not_loaded=None if gap is None or view is None else gap - view.unaccounted,
     )
 
 
-def _line(user: User, spent: UsageLine, totals: UsageTotals, *, known: bool) -> UserLine:
-    return UserLine(
-        id=user.id,
-        name=user.name,
-        email=user.email,
+class _Named(NamedTuple):
+    """Whom a line is about."""
+
+    id: str
+    name: str
+    detail: str = ""
+
+
+def _section(directory: Sequence[_Named], spent: Breakdown) -> Section:
+    """Everybody in the directory with what they spent, whoever else the entries name, and calls that name nobody."""
+    totals, by_value = spent.totals, {line.value: line for line in spent.lines}
+    if FAREBOX in by_value:
+        directory = (*directory, _Named(FAREBOX, FAREBOX_TITLE))
+    known = {named.id for named in directory}
+    nothing = UsageLine(value="", calls=0, credits=0, refusals=0)
+    listed = [_line(named, by_value.get(named.id, nothing), totals, known=True) for named in directory]
+    strangers = [
+        _line(_Named(line.value, line.value), line, totals, known=False)
+        for line in spent.lines
+        if line.value and line.value not in known
+    ]
+    lines = sorted(listed + strangers, key=lambda line: (-line.credits, -line.calls, -line.refusals, line.name))
+    if "" in by_value:
+        lines.append(_line(_Named("", ""), by_value[""], totals, known=True))
+    return Section(lines=tuple(lines), others=totals.credits - sum(line.credits for line in lines))
+
+
+def _line(named: _Named, spent: UsageLine, totals: UsageTotals, *, known: bool) -> Line:
+    return Line(
+        id=named.id,
+        name=named.name,
+        detail=named.detail,
         calls=spent.calls,
         credits=spent.credits,
         refusals=spent.refusals,

@@ -1,4 +1,4 @@
-"""Organisations as the console needs them: who they are, what they use, who their users are. Read, never changed."""
+"""Organisations as the console needs them: who they are, what they use, their users and apps. Read, never changed."""
 
 from __future__ import annotations
 
@@ -18,6 +18,14 @@ class User:
     id: str
     name: str
     email: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """A client application of an org. `name` is what people call it; `id` is what entries carry."""
+
+    id: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +73,10 @@ class Orgs(Protocol):
 
     def users(self, org: str) -> tuple[User, ...]:
         """Every user of the org, by name, also those who never called."""
+        ...
+
+    def apps(self, org: str) -> tuple[App, ...]:
+        """Every app of the org, by name, also those that never called."""
         ...
 
     def allowance(self, account: Account) -> AllowanceInForce:

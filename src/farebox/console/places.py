@@ -31,12 +31,15 @@ class Place:
         return urlencode(named if self.pool == self.subscription.pools[0] else {**named, "pool": self.pool})
 
     @property
-    def figures(self) -> str:
-        """Where the JSON API has the same account's allowance."""
-        path = (
-            f"/api/v1/organisations/{quote(self.org.id, safe='')}/{quote(self.subscription.product, safe='')}/allowance"
-        )
-        return path if self.pool == self.subscription.pools[0] else f"{path}?{urlencode({'pool': self.pool})}"
+    def figures(self) -> dict[str, str]:
+        """Where the JSON API has what the account's page shows."""
+        path = f"/api/v1/organisations/{quote(self.org.id, safe='')}/{quote(self.subscription.product, safe='')}"
+        pool = {} if self.pool == self.subscription.pools[0] else {"pool": self.pool}
+        return {
+            "allowance": f"{path}/allowance" + (f"?{urlencode(pool)}" if pool else ""),
+            "apps": f"{path}/usage?{urlencode({'by': 'app', **pool})}",
+            "users": f"{path}/usage?{urlencode({'by': 'user', **pool})}",
+        }
 
 
 def visible_orgs(orgs: Orgs, login: Login) -> tuple[Org, ...]:

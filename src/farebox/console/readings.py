@@ -24,6 +24,9 @@ from farebox.usage.port import Breakdown, Dimension, UsageStore
 STALE_SECONDS: Final = 5
 """Loading is at most one second behind when all is well; beyond this the page says since when it is not."""
 
+SHOWN: Final = (Dimension.APP, Dimension.USER)
+"""What the page has a section of."""
+
 ACCOUNTS_REMEMBERED_MAX: Final = 1_000
 """Accounts whose last figures are kept for the time quota cannot be read."""
 
@@ -80,7 +83,7 @@ class Readings:
         self._quota_turn = threading.Lock()
         self._last: OrderedDict[Account, Storage] = OrderedDict()
         self._quota_lost_at: Instant | None = None
-        self._asked: OrderedDict[Account, tuple[tuple[int, int], Breakdown]] = OrderedDict()
+        self._asked: OrderedDict[Account, tuple[tuple[int, int], tuple[Breakdown, ...]]] = OrderedDict()
 
     def read(self, org: Org, subscription: Subscription, pool: str) -> Reading:
         """The account of (org, product, pool) as it stands now. Raises UnknownNameError."""
@@ -131,18 +134,24 @@ class Readings:
 
     def _consumption(self, account: Account, view: AccountView | None, at: Instant) -> Consumption | None:
         try:
-            spent = self._spent(account, at)
+            by_app, by_user = self._spent(account, at)
         except UsageUnavailableError:
             return None
-        return consumption(users=self._orgs.users(account.org), spent=spent, view=view)
+        return consumption(
+            apps=self._orgs.apps(account.org),
+            users=self._orgs.users(account.org),
+            by_app=by_app,
+            by_user=by_user,
+            view=view,
+        )
 
-    def _spent(self, account: Account, at: Instant) -> Breakdown:
+    def _spent(self, account: Account, at: Instant) -> tuple[Breakdown, ...]:
         """Asked again only when something was loaded or another second began: nothing else changes the answer."""
         state = (self._usage.loads(), second_of(at))
         known = self._asked.get(account)
         if known is not None and known[0] == state:
             return known[1]
-        spent = self._usage.breakdown(account, Dimension.USER, at=at)
+        spent = self._usage.breakdowns(account, SHOWN, at=at)
         with self._quota_turn:
             self._asked[account] = (state, spent)
             if len(self._asked) > ACCOUNTS_REMEMBERED_MAX:

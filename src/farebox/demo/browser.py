@@ -27,11 +27,12 @@ DASHBOARD: Final = "/setup/storage/api-dashboard"
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the page shows, in millicredits: used by the organisation, the sum of its users, each by e-mail."""
+    """What the page shows, in millicredits: used by the organisation, the sums of both tables, each app by its id."""
 
     used: int
+    apps: int
     users: int
-    by_user: dict[str, int]
+    by_app: dict[str, int]
 
 
 def require() -> None:
@@ -88,12 +89,19 @@ def dashboard_figures(console_url: str, *, login: str, password: str, until_sum:
 
 def _figures(page: Any) -> Figures:  # noqa: ANN401 - Playwright is optional, and so are its types
     used = page.locator("table.figures tr", has_text="Used").first.locator("td").first.text_content()
-    users = page.locator("table.users tfoot tr").first.locator("td").nth(1).text_content()
-    by_user = {
-        row.locator("small.email").text_content(): millicredits_of(row.locator("td").nth(1).text_content())
-        for row in page.locator("table.users tbody tr", has=page.locator("small.email")).all()
+    apps, users = (
+        page.locator(f"table.{table} tfoot tr").first.locator("td").nth(1).text_content() for table in ("apps", "users")
+    )
+    by_app = {
+        row.locator("small.detail").text_content(): millicredits_of(row.locator("td").nth(1).text_content())
+        for row in page.locator("table.apps tbody tr", has=page.locator("small.detail")).all()
     }
-    return Figures(used=millicredits_of(used or ""), users=millicredits_of(users or ""), by_user=by_user)
+    return Figures(
+        used=millicredits_of(used or ""),
+        apps=millicredits_of(apps or ""),
+        users=millicredits_of(users or ""),
+        by_app=by_app,
+    )
 
 
 def _plain(millicredits: int) -> str:

@@ -59,7 +59,7 @@ def _compared(demo: run.Demo, organisation: Organisation, log: str, done: Sequen
         organisation.name,
         priced=priced_by_card(organisation, log),
         charges=charged_by(entries),
-        page=Page(quota=quota, used=figures.used, users=figures.users),
+        page=Page(quota=quota, used=figures.used, apps=figures.apps, users=figures.users),
         steps=[each.step for each in done if each.organisation == organisation.name],
         programs=_programs(organisation, entries, figures, done) if organisation is demo.organisations[0] else (),
     )
@@ -74,9 +74,9 @@ def _programs(
             name=name,
             answers=sum(step.charged or 0 for step in strategies.of_program(name, done, organisation)),
             entries=sum(entry.credits for entry in entries if entry.app == app_id(name)),
-            page=figures.by_user.get(organisation.people[position].email, 0),
+            page=figures.by_app.get(app_id(name), 0),
         )
-        for name, position in strategies.PERSON.items()
+        for name in strategies.PERSON
     ]
 
 

@@ -25,10 +25,11 @@ Charges = Counter[tuple[str, str, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What quota counts, and what the page shows as used by the organisation and as its users' sum; millicredits."""
+    """What quota counts, and what the page shows as used by the organisation, as its apps' and as its users' sum."""
 
     quota: int
     used: int
+    apps: int
     users: int
 
 
@@ -134,6 +135,7 @@ def _sums_apart(page: Page, charged: int) -> Iterator[str]:
     for name, amount in (
         ("quota", page.quota),
         ("the page's used", page.used),
+        ("the page's sum of applications", page.apps),
         ("the page's sum of users", page.users),
     ):
         if amount != charged:
@@ -141,20 +143,20 @@ def _sums_apart(page: Page, charged: int) -> Iterator[str]:
 
 
 def _program_apart(program: Program) -> Iterator[str]:
-    for name, amount in (("the entries of its app say", program.entries), ("the page says of its user", program.page)):
+    for name, amount in (("the entries of its app say", program.entries), ("the page says of it", program.page)):
         if amount != program.answers:
             yield f"{program.name}: {name} {text_of(amount)}, its answers named {text_of(program.answers)}"
 
 
 def table(verdicts: Iterable[Verdict]) -> str:
     """One line per organisation, its differences under it."""
-    heads = ("arrived", "charged", "card", "entries", "quota", "page", "users")
+    heads = ("arrived", "charged", "card", "entries", "quota", "page", "apps", "users")
     lines = [
         f"{'':14} {'calls':>15} | {'credits by':>9}",
         f"{'organisation':14} " + " ".join(f"{head:>7}" for head in heads) + "  agree",
     ]
     for each in verdicts:
-        amounts = (each.priced, each.charged, each.page.quota, each.page.used, each.page.users)
+        amounts = (each.priced, each.charged, each.page.quota, each.page.used, each.page.apps, each.page.users)
         cells = [f"{each.calls_arrived:,}", f"{each.calls_charged:,}", *map(text_of, amounts)]
         line = " ".join(f"{cell:>7}" for cell in cells)
         lines.append(f"{each.organisation:14} {line}  {'yes' if each.agrees else 'NO'}")

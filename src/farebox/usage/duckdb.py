@@ -82,15 +82,17 @@ class DuckdbUsage:
 
     def breakdown(self, account: Account, dimension: Dimension, *, at: Instant) -> Breakdown:
         """Totals and lines from one snapshot, largest spender first."""
-        question = _sql("by_dimension").replace("{dimension}", f'"{Dimension(dimension).value}"')
+        return self.breakdowns(account, [dimension], at=at)[0]
+
+    def breakdowns(self, account: Account, dimensions: Sequence[Dimension], *, at: Instant) -> tuple[Breakdown, ...]:
+        """One for each of `dimensions`, all from one snapshot."""
         window = _window(account, at)
         with self._asking() as cursor:
             cursor.begin()
             totals = _totals(cursor, window)
-            found = cursor.execute(question, window | {"lines_max": BREAKDOWN_LINES_MAX}).fetchall()
+            found = [_lines(cursor, dimension, window) for dimension in dimensions]
             cursor.commit()
-        lines = tuple(UsageLine(value=v, calls=n, credits=c, refusals=r) for v, n, c, r in found)
-        return Breakdown(totals=totals, lines=lines)
+        return tuple(Breakdown(totals=totals, lines=lines) for lines in found)
 
     def loads(self) -> int:
         """Grows with every load that added entries."""
@@ -137,6 +139,12 @@ def _totals(cursor: duckdb.DuckDBPyConnection, window: dict[str, Any]) -> UsageT
         shadow_credits=shadow_credits,
         last_refusal=Instant(last_refusal) if last_refusal else None,
     )
+
+
+def _lines(cursor: duckdb.DuckDBPyConnection, dimension: Dimension, window: dict[str, Any]) -> tuple[UsageLine, ...]:
+    question = _sql("by_dimension").replace("{dimension}", f'"{Dimension(dimension).value}"')
+    found = cursor.execute(question, window | {"lines_max": BREAKDOWN_LINES_MAX}).fetchall()
+    return tuple(UsageLine(value=v, calls=n, credits=c, refusals=r) for v, n, c, r in found)
 
 
 def _window(account: Account, at: Instant) -> dict[str, Any]:

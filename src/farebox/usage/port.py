@@ -87,6 +87,10 @@ class UsageStore(Protocol):
         """Totals and lines of one and the same state; largest spender first, at most BREAKDOWN_LINES_MAX lines."""
         ...
 
+    def breakdowns(self, account: Account, dimensions: Sequence[Dimension], *, at: Instant) -> tuple[Breakdown, ...]:
+        """A breakdown by each of `dimensions`, all of one and the same state: their totals are equal."""
+        ...
+
     def loads(self) -> int:
         """Grows with every load that added entries: what readers compare to know whether to ask again."""
         ...

@@ -8,13 +8,11 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from farebox.console.api import models
 from farebox.console.doors import login_of
-from farebox.console.figures import FAREBOX_TITLE
 from farebox.console.parts import Parts
 from farebox.console.places import Place, place_of, visible_orgs
 from farebox.console.readings import Reading
 from farebox.console.words import sentence, zone_named
 from farebox.domain.instants import text_of
-from farebox.domain.names import FAREBOX
 from farebox.errors import QuotaUnavailableError, UsageUnavailableError
 from farebox.usage.port import Dimension
 
@@ -59,7 +57,7 @@ def router(parts: Parts) -> APIRouter:
     def usage(
         request: Request, org: str, product: str, by: Dimension = Dimension.USER, pool: Pool = None
     ) -> models.Usage:
-        """Calls, credits and refused calls of the window, one line per value of `by`; by user also those without."""
+        """Calls, credits and refused calls of the window, one line per value of `by`; every user and app has one."""
         return _usage(parts, placed(request, org, product, pool), by)
 
     return routes
@@ -99,13 +97,14 @@ def _usage(parts: Parts, place: Place, by: Dimension) -> models.Usage:
     consumption = reading.consumption
     if consumption is None:
         raise UsageUnavailableError("usage cannot be read now; the journal keeps everything, try again later")
-    if by is Dimension.USER:
-        totals, others, gap = consumption.totals, consumption.others, consumption.gap
+    section = {Dimension.APP: consumption.apps, Dimension.USER: consumption.users}.get(by)
+    if section is not None:
+        totals, others, gap = consumption.totals, section.others, consumption.gap
         lines = [
             models.UsageLineOf(
                 value=line.id, name=line.name, calls=line.calls, millicredits=line.credits, refusals=line.refusals
             )
-            for line in consumption.lines
+            for line in section.lines
         ]
     else:
         spent = parts.readings.breakdown(reading, by)
@@ -116,7 +115,7 @@ def _usage(parts: Parts, place: Place, by: Dimension) -> models.Usage:
         lines = [
             models.UsageLineOf(
                 value=line.value,
-                name=_name(line.value, by),
+                name=line.value,
                 calls=line.calls,
                 millicredits=line.credits,
                 refusals=line.refusals,
@@ -142,7 +141,3 @@ def _usage(parts: Parts, place: Place, by: Dimension) -> models.Usage:
         lines=lines,
         others_millicredits=others,
     )
-
-
-def _name(value: str, by: Dimension) -> str:
-    return FAREBOX_TITLE if by is Dimension.APP and value == FAREBOX else value

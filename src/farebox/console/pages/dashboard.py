@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import jinja2
 
-from farebox.console.figures import Level, Storage, UserLine
+from farebox.console.figures import Consumption, Level, Line, Section, Storage
 from farebox.console.orgs import Subscription
 from farebox.console.pages.chart import chart_of
 from farebox.console.readings import Reading
 from farebox.console.words import sentence, zone_named
 from farebox.domain.cards import Kind, RateCard
+from farebox.usage.port import UsageTotals
 
 DASHBOARD: Final = "/setup/storage/api-dashboard"
-FRAGMENTS: Final = ("products", "sentence", "notice", "storage", "returns", "users")
+FRAGMENTS: Final = ("products", "sentence", "notice", "storage", "returns")
 LINES_SHOWN_MAX: Final = 500
-"""Users in the table; the rest are one line, and all of them are in the JSON API."""
+"""Lines of a table; the rest are one line, and all of them are in the JSON API."""
 
 SPOKEN: Final = "spoken"
 SPOKEN_SECONDS: Final = 30
@@ -31,6 +32,29 @@ class Guide:
 
     gateway_url: str
     path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A section of *API consumption* as the page shows it: the lines that fit, and the sums of those that do not.
+
+    `id` names the fragment and, in the singular, the commands' word for what each line is.
+    """
+
+    id: str
+    noun: str
+    a_noun: str
+    """With its article."""
+    lines: Sequence[Line]
+    more: int = 0
+    more_calls: int = 0
+    more_credits: int = 0
+    more_refusals: int = 0
+
+    @property
+    def word(self) -> str:
+        """What commands call it: `farebox app add`, `farebox key add --app`."""
+        return self.id.removesuffix("s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +74,31 @@ def fragments_of(
     """The HTML of each fragment, and the page's title. `fails_open`: calls go on while quota is out of reach."""
     values = {**_values(reading, guide), "products": tabs, "here": DASHBOARD, "fails_open": fails_open}
     made = {name: templates.get_template(f"fragments/{name}.html").render(values) for name in FRAGMENTS}
+    by = templates.get_template("fragments/consumption.html")
+    made |= {table.id: by.render(values, table=table) for table in tables_of(reading.consumption)}
     made["title"] = values["title"]
     return made
+
+
+def tables_of(consumption: Consumption | None) -> tuple[Table, ...]:
+    """The tables of *API consumption*, in the page's order; without lines when usage could not be read."""
+    apps = Table(id="apps", noun="application", a_noun="an application", lines=())
+    users = Table(id="users", noun="user", a_noun="a user", lines=())
+    if consumption is None:
+        return apps, users
+    return _filled(apps, consumption.apps, consumption.totals), _filled(users, consumption.users, consumption.totals)
+
+
+def _filled(table: Table, section: Section, totals: UsageTotals) -> Table:
+    shown = section.lines[:LINES_SHOWN_MAX]
+    return replace(
+        table,
+        lines=shown,
+        more=len(section.lines) - len(shown),
+        more_calls=totals.calls - sum(line.calls for line in shown),
+        more_credits=totals.credits - sum(line.credits for line in shown),
+        more_refusals=totals.refusals - sum(line.refusals for line in shown),
+    )
 
 
 def guide_for(card: RateCard, gateway_url: str) -> Guide:
@@ -67,8 +114,6 @@ def _values(reading: Reading, guide: Guide) -> dict[str, Any]:
     zone = zone_named(reading.org.time_zone)
     storage, consumption = reading.storage, reading.consumption
     said = sentence(reading, zone)
-    lines = consumption.lines if consumption else ()
-    hidden = lines[LINES_SHOWN_MAX:]
     return {
         "reading": reading,
         "now": reading.at,
@@ -80,12 +125,6 @@ def _values(reading: Reading, guide: Guide) -> dict[str, Any]:
         "has_own_base": reading.subscription.has_own_base,
         "state": _state(reading),
         "consumption": consumption,
-        "lines": lines[:LINES_SHOWN_MAX],
-        "hidden_users": len(hidden),
-        "hidden_calls": sum(line.calls for line in hidden),
-        "hidden_credits": sum(line.credits for line in hidden) + (consumption.others if consumption else 0),
-        "hidden_refusals": sum(line.refusals for line in hidden),
-        "top": _top(lines),
         "chart": chart_of(storage.hours, at=storage.at, zone=zone) if storage else None,
         "guide": guide,
     }
@@ -107,11 +146,6 @@ def _state(reading: Reading) -> str:
     if storage.used == 0 and storage.held == 0 and spent is not None and spent.calls == 0 and spent.refusals == 0:
         return "empty"
     return "calm"
-
-
-def _top(lines: tuple[UserLine, ...]) -> UserLine | None:
-    spender = max(lines, key=lambda line: line.credits, default=None)
-    return spender if spender is not None and spender.credits > 0 else None
 
 
 def tab_of(
