@@ -52,6 +52,7 @@ def test_nothing_is_found_where_all_is_well() -> None:
         (_status(quota_reachable=0), "gateway-0", True, "permissions of the data directory"),
         (_status(journal_healthy=0), "gateway-0", True, "Check the disk"),
         (_status(journal_healthy=0, journal_stalled_seconds=7), "gateway-0", True, "`dmesg`"),
+        (_status(directory_age_seconds=3), "gateway-0", True, "`directory.unreadable`"),
         (_status(journal_bytes=2.1e9), "journal", True, "See that the console runs"),
         (_status(disk_free_bytes=1e6), "disk", True, "Free some"),
         (_status(adoptions_damaged=1), "journal", True, "put the file back"),

@@ -27,6 +27,8 @@ CONSOLE: Final = "console"
 GATEWAY_PREFIX: Final = "gateway"
 
 USAGE_LAG_SECONDS_MAX: Final = 60.0
+DIRECTORY_AGE_SECONDS_MAX: Final = 2.0
+"""One lease time, which a change may take."""
 DISK_FREE_BYTES_MIN: Final = 256 << 20
 CONNECTIONS_SHARE_MAX: Final = 0.9
 LOOP_LAG_SECONDS_MAX: Final = 0.5
@@ -278,6 +280,19 @@ def _journal(status: Status) -> Iterator[Finding]:
         yield Finding(True, "disk", what, "Free some: without space for the journal calls are refused (503).")
 
 
+def _directory(status: Status) -> Iterator[Finding]:
+    for each in status.gateways:
+        if (seconds := each.value("directory_age_seconds")) > DIRECTORY_AGE_SECONDS_MAX:
+            yield Finding(
+                True,
+                each.name,
+                f"The directory could not be read for {seconds:.0f} s: a key revoked, an org suspended or an allowance "
+                "lowered since is still as before here.",
+                "Look at directory.db, its disk and its permissions; the worker's log (`directory.unreadable`) says "
+                "why. What must end now, end by stopping the service.",
+            )
+
+
 def _usage(status: Status) -> Iterator[Finding]:
     for each in status.processes:
         if each.value("usage_hindered"):
@@ -311,6 +326,7 @@ _RULES: Final[Sequence[Callable[[Status], Iterator[Finding]]]] = (
     _requests,
     _quota,
     _journal,
+    _directory,
     _usage,
     _room,
     _agreement,

@@ -14,6 +14,7 @@ from typing import Final
 from farebox.config import Config
 from farebox.domain.instants import MICROSECONDS
 from farebox.gateway.certificates import Certificates
+from farebox.gateway.directory_age import DirectoryAge
 from farebox.gateway.handshakes import FAILED, NOT_ACCEPTED, REFUSED
 from farebox.gateway.http1_pool import UpstreamPool
 from farebox.gateway.plane import Plane, Route
@@ -71,6 +72,7 @@ class Sources:
     tunnels: Tunnels
     certificates: Certificates | None
     directory_version: Callable[[], int]
+    directory_age: DirectoryAge
     now: Callable[[], int]
 
 
@@ -197,6 +199,7 @@ def _surroundings(found: Figures, sources: Sources) -> None:
             found.add("tls_handshakes_ended_total", sources.plane.counters.get(what, 0), reason=what.rpartition("_")[2])
     found.add("loop_lag_seconds", sources.lag.seconds)
     found.add("directory_version", sources.directory_version())
+    found.add("directory_age_seconds", sources.directory_age.seconds)
     digest = sha256(repr(sources.config).encode()).hexdigest()[:12]
     found.add("config_info", 1, digest=digest)
 

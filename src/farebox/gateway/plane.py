@@ -130,6 +130,8 @@ class Plane:
         self.pipelined_bytes_max = config.pipelined_bytes_max
         self.stream_buffer_bytes = config.stream_buffer_bytes
         self.draining = False
+        self.directory_trouble = ""
+        """Why what was changed in the directory is not in force; empty while all of it is."""
         self.known = KnownHeads(loop.time)
         waits.timeouts.every_tick(self.known.forget_old)
         self.date = DateLine()
@@ -231,11 +233,12 @@ class Plane:
         trouble = self.journal.trouble
         if trouble is not None:
             return False, f"journal: {trouble}"
-        if not self.book.reachable():
-            return True, "quota store unreachable: calls go on within their leases"
-        if self.journal.warning:
-            return True, JOURNAL_FILLING
-        return True, ""
+        reasons = (
+            "" if self.book.reachable() else "quota store unreachable: calls go on within their leases",
+            self.directory_trouble,
+            JOURNAL_FILLING if self.journal.warning else "",
+        )
+        return True, "; ".join(filter(None, reasons))
 
     def _health(self, client: ClientConnection, head: RequestHead) -> LocalAnswer:
         ready, reason = self.is_ready()

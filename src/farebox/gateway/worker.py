@@ -32,6 +32,7 @@ from farebox.errors import DataDirectoryError, QuotaUnavailableError
 from farebox.gateway.certificates import Certificates
 from farebox.gateway.concurrency import LimitsOf, concurrency_for
 from farebox.gateway.counter_page import CounterPage, Counters
+from farebox.gateway.directory_age import DirectoryAge
 from farebox.gateway.figures import LoopLag, Sources, read_in_loop
 from farebox.gateway.handshakes import Handshakes
 from farebox.gateway.http1_client import ClientConnection
@@ -227,6 +228,8 @@ class Worker:
         self._syncer.start()
         self._adopter = Adopter(parts.journal_root, self._thread)
         self._adopter.start()
+        self._directory_age = DirectoryAge(now=loop.time, say=self._say_of_directory)
+        self.waits.timeouts.every_tick(self._directory_age.look)
         self._tasks.append(loop.create_task(self._watch_directory()))
         self._metrics = ProcessEndpoint(
             parts.config.data,
@@ -275,6 +278,7 @@ class Worker:
             tunnels=self._tunnels,
             certificates=self._certificates,
             directory_version=lambda: self._watch.image.version,
+            directory_age=self._directory_age,
             now=boottime,
         )
 
@@ -398,9 +402,15 @@ class Worker:
             try:
                 await self._loop.run_in_executor(self._directory_thread, self._watch.refresh)
             except DataDirectoryError as error:  # the last image stays in force
-                _log.warning("directory.unreadable", code=error.code, message=str(error))
+                self._directory_age.failed(str(error))
             except Exception as error:  # noqa: BLE001 - whatever it was, a key revoked afterwards must be refused
+                self._directory_age.failed(repr(error))
                 _log.error("directory.failed", message=repr(error), exc_info=error)
+            else:
+                self._directory_age.was_read()
+
+    def _say_of_directory(self, trouble: str) -> None:
+        self.plane.directory_trouble = trouble
 
     def _use_journal(self, journal: Journal) -> None:
         self.plane.journal = journal

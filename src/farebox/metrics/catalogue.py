@@ -158,6 +158,11 @@ CATALOGUE: Final = (
     _counter(GATEWAY, "token_failures_total", "Questions without a usable answer: the callers got 503.", "upstream"),
     _gauge(GATEWAY, "loop_lag_seconds", "The longest the event loop was late, in the last 15 to 30 s."),
     _gauge(GATEWAY, "directory_version", "Version of the directory in force; workers of one machine agree within 1 s."),
+    _gauge(
+        GATEWAY,
+        "directory_age_seconds",
+        "Since the directory was last found readable: beyond 2, what was changed in it since is not in force.",
+    ),
     _gauge(GATEWAY, "card_info", "1; the card that prices an upstream.", "upstream", "product", "card"),
     _gauge(GATEWAY, "config_info", "1; a digest of the configuration in force.", "digest"),
     _gauge(GATEWAY, "draining", "1: stopping, takes no new calls."),
