@@ -8,19 +8,17 @@ Every answer is in Zoho's envelope, also for what went wrong.
 
 import inspect
 import logging
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from farebox.crm import oauth, openapi, tokens
-from farebox.crm.call import Answer, Incoming, Upload
+from farebox.crm import bodies, oauth, openapi, tokens
+from farebox.crm.call import Answer, Incoming
 from farebox.crm.engine import Engine
 from farebox.crm.errors import (
     ApiError,
@@ -35,11 +33,7 @@ from farebox.crm.working import make_workers
 
 logger = logging.getLogger("farebox.crm")
 
-BODY_BYTES_MAX = 25 * 1024 * 1024
-FORM_PARTS_MAX = 20
 CONTENT_TYPE = "application/json;charset=utf-8"
-# real clients send JSON bodies without a type (Python SDK) and as a form (curl -d)
-REFUSED_TYPES = ("multipart/", "image/", "audio/", "video/", "text/xml", "application/xml", "application/zip")
 AUTH_SCHEMES = frozenset({"zoho-oauthtoken", "bearer"})
 
 
@@ -117,23 +111,21 @@ class _App:
 
     async def _answer(self, request: Request) -> Answer:
         route = self._engine.route_of(request.method, request.scope["path"])
-        body, uploads = await _form(request) if route.takes_form else (await _body(request), [])
-        request.state.body = body
         with self._store.reading() as db:
             grant = self._engine.grant_of(db, _access_token(request))
         request.state.zgid = grant.zgid
-        answer = self._engine.answer(
-            Incoming(
+        async with bodies.reading(request, route) as (body, uploads):
+            request.state.body = body
+            incoming = Incoming(
                 method=request.method,
                 path=request.scope["path"],
                 params=dict(request.query_params),
                 headers=request.headers,
                 body=body,
                 uploads=uploads,
-            ),
-            grant,
-        )
-        return await answer if inspect.isawaitable(answer) else answer
+            )
+            answer = self._engine.answer(incoming, grant)
+            return await answer if inspect.isawaitable(answer) else answer
 
     async def _respond_oauth(self, request: Request) -> Response:
         path = request.scope["path"]
@@ -145,7 +137,7 @@ class _App:
             details = {"allowed_methods": ["POST"]}
             message = "The http request method type is not a valid one"
             raise ApiError(405, "INVALID_REQUEST_METHOD", message, details, {"allow": "POST"})
-        params = await _parameters(request)
+        params = await bodies.parameters(request)
         if path == "/oauth/v2/introspect":
             return self._introspect(params, request.headers.get("authorization"))
         if path == "/oauth/v2/token/revoke":
@@ -177,78 +169,6 @@ def _access_token(request: Request) -> str:
     if scheme.lower() not in AUTH_SCHEMES or not token.strip():
         raise authentication_failed()
     return token.strip()
-
-
-async def _form(request: Request) -> tuple[bytes, Sequence[Upload]]:
-    """The parts of a multipart body; with another one the body itself, for `answer` to say what it misses."""
-    body = await _bounded(request)
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        return body, []
-    uploads = []
-
-    async def again() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async with Request(request.scope, again).form(max_files=FORM_PARTS_MAX, max_fields=FORM_PARTS_MAX) as form:
-        for name, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                uploads.append(Upload(name=name, file_name=value.filename or "", content=await value.read()))
-            else:
-                uploads.append(Upload(name=name, file_name=None, content=value.encode()))
-    return b"", uploads
-
-
-async def _body(request: Request) -> bytes:
-    """The whole body, unzipped; its size is bounded before and after."""
-    content_type = request.headers.get("content-type", "").lower()
-    if content_type.startswith(REFUSED_TYPES):
-        raise ApiError(415, "MEDIA_TYPE_NOT_SUPPORTED", "The media type is not supported")
-    body = await _bounded(request)
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding == "identity":
-        return body
-    if encoding != "gzip":
-        raise ApiError(415, "MEDIA_TYPE_NOT_SUPPORTED", "The content encoding is not supported")
-    return _unzip(body)
-
-
-async def _bounded(request: Request) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > BODY_BYTES_MAX:
-            raise _too_large()
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _unzip(body: bytes) -> bytes:
-    unzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    try:
-        plain = unzip.decompress(body, BODY_BYTES_MAX + 1)
-    except zlib.error as error:
-        raise ApiError(400, "INVALID_DATA", "body", {"expected_data_type": "gzip"}) from error
-    if len(plain) > BODY_BYTES_MAX:
-        raise _too_large()
-    if not unzip.eof:
-        raise ApiError(400, "INVALID_DATA", "body", {"expected_data_type": "gzip"})
-    return plain
-
-
-def _too_large() -> ApiError:
-    details = {"maximum_length": BODY_BYTES_MAX}
-    return ApiError(413, "REQUEST_ENTITY_TOO_LARGE", "The request body is too large", details)
-
-
-async def _parameters(request: Request) -> dict[str, str]:
-    """Query string and form together; in doubt the form's value counts."""
-    params = dict(request.query_params)
-    content_type = request.headers.get("content-type", "")
-    if content_type.startswith(("application/x-www-form-urlencoded", "multipart/form-data")):
-        async with request.form(max_files=0, max_fields=50) as form:
-            params.update({name: value for name, value in form.items() if not isinstance(value, UploadFile)})
-    return params
 
 
 def _refused(refusal: ApiError) -> Response:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from farebox.crm.bounds import FORM_BYTES_BESIDE, Bound
 from farebox.crm.call import Answer, Call, Upload
 from farebox.crm.deleted import RECYCLE_BIN_S
 from farebox.crm.errors import (
@@ -50,20 +51,20 @@ Json = dict[str, Any]
 def attach(call: Call, module: Module, *, record_id: int) -> Answer:
     """`POST /{module}/{id}/Attachments`: a part `file`, or an address in `attachmentUrl`, which becomes a link."""
     _check_record(call, module, record_id)
-    file = next((each for each in call.uploads if each.name == "file" and each.file_name is not None), None)
-    fields = {each.name: each.content.decode(errors="replace") for each in call.uploads if each.file_name is None}
+    file = next((each for each in call.uploads if each.name == "file" and each.file is not None), None)
+    fields = {each.name: each.text for each in call.uploads if each.file is None}
     url = fields.get("attachmentUrl", call.params.get("attachmentUrl"))
     if file is None and not url:
         raise mandatory_not_found(api_name="file", json_path="$.file")
     if file is not None:
         name = _checked_name(file)
-        attachment_id = _keep(call, record_id, name, content=file.content, url=None)
+        attachment_id = _keep(call, record_id, name, file=file, url=None)
     else:
         assert url is not None, "one of the two is there"
         if len(url) > URL_MAX or not URL.fullmatch(url):
             raise invalid_param("attachmentUrl", expected_data_type="website")
         title = fields.get("title", call.params.get("title", url))
-        attachment_id = _keep(call, record_id, clean_name(title), content=None, url=url)
+        attachment_id = _keep(call, record_id, clean_name(title), file=None, url=url)
     by = {"name": call.user.full_name, "id": str(call.user.id)}
     at = call.iso(call.at)
     details = {"Modified_Time": at, "Modified_By": by, "Created_Time": at, "id": str(attachment_id), "Created_By": by}
@@ -127,16 +128,16 @@ def delete_many(call: Call, module: Module, *, record_id: int) -> Answer:
 
 def upload_files(call: Call) -> Answer:
     """`POST /files`: up to 10 parts `file`; the answer has an id for each that nobody guesses."""
-    files = [each for each in call.uploads if each.name == "file" and each.file_name is not None]
+    files = [each for each in call.uploads if each.name == "file" and each.file is not None]
     if not files:
         raise mandatory_not_found(api_name="file", json_path="$.file")
     if len(files) > FILES_PER_CALL_MAX:
         raise invalid_data(api_name="file", json_path="$.file", maximum_length=FILES_PER_CALL_MAX)
-    named = [(_checked_name(each), secrets.token_hex(32), each.content) for each in files]
+    named = [(_checked_name(each), secrets.token_hex(32), each) for each in files]
     with call.store.transaction() as db:
-        for name, file_id, content in named:
-            _file_path(call.store, file_id).write_bytes(content)
-            values = (file_id, call.organisation.zgid, name, len(content), call.at)
+        for name, file_id, file in named:
+            file.write_to(_file_path(call.store, file_id))
+            values = (file_id, call.organisation.zgid, name, file.size, call.at)
             db.execute("INSERT INTO stored_file VALUES (?, ?, ?, ?, ?)", values)
     results = [success(f"{name} uploaded successfully", {"name": name, "id": file_id}) for name, file_id, _ in named]
     return Answer(status=200, payload={"data": results})
@@ -192,10 +193,19 @@ def _file_path(store: Store, file_id: str) -> Path:
 
 
 def _checked_name(file: Upload) -> str:
-    if len(file.content) > BYTES_MAX:
-        message = "the file is larger than allowed"
-        raise ApiError(400, "FILE_SIZE_MORE_THAN_ALLOWED_SIZE", message, {"maximum_length": BYTES_MAX})
-    return clean_name(file.file_name or "")
+    if file.size > BYTES_MAX:
+        raise _too_large(BYTES_MAX)
+    return clean_name(file.file_name)
+
+
+def _too_large(_: int) -> ApiError:
+    message = "the file is larger than allowed"
+    return ApiError(400, "FILE_SIZE_MORE_THAN_ALLOWED_SIZE", message, {"maximum_length": BYTES_MAX})
+
+
+def _too_large_together(bytes_max: int) -> ApiError:
+    details = {"maximum_length": BYTES_MAX, "maximum_total_length": bytes_max}
+    return ApiError(400, "FILE_SIZE_MORE_THAN_ALLOWED_SIZE", "the files are larger than allowed", details)
 
 
 def _check_record(call: Call, module: Module, record_id: int) -> None:
@@ -204,12 +214,12 @@ def _check_record(call: Call, module: Module, record_id: int) -> None:
             raise invalid_path_id(1)
 
 
-def _keep(call: Call, record_id: int, name: str, *, content: bytes | None, url: str | None) -> int:
+def _keep(call: Call, record_id: int, name: str, *, file: Upload | None, url: str | None) -> int:
     with call.store.transaction() as db:
         attachment_id = next_id(db, call.organisation)
-        if content is not None:
-            path_of(call.store, attachment_id).write_bytes(content)
-        values = (attachment_id, call.organisation.zgid, record_id, name, len(content or b""), url)
+        if file is not None:
+            file.write_to(path_of(call.store, attachment_id))
+        values = (attachment_id, call.organisation.zgid, record_id, name, 0 if file is None else file.size, url)
         db.execute("INSERT INTO attachment VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*values, call.user.id, call.at))
     return attachment_id
 
@@ -263,12 +273,15 @@ def _shown(call: Call, module: Module, row: sqlite3.Row) -> Json:
 
 _LIST, _ONE = "{module}/{record_id}/Attachments", "{module}/{record_id}/Attachments/{attachment_id}"
 
+ONE_FILE: Final = Bound(bytes_max=BYTES_MAX + FORM_BYTES_BESIDE, refusal=_too_large)
+FILES: Final = Bound(bytes_max=FILES_PER_CALL_MAX * BYTES_MAX + FORM_BYTES_BESIDE, refusal=_too_large_together)
+
 ROUTES = (
-    route("POST", _LIST, "modules update", attach, takes_form=True),
+    route("POST", _LIST, "modules update", attach, takes_form=True, body=ONE_FILE),
     route("GET", _LIST, "modules read", list_attachments),
     route("DELETE", _LIST, "modules update", delete_many),
     route("GET", _ONE, "modules read", download),
     route("DELETE", _ONE, "modules update", delete_one),
-    route("POST", "files", "files create", upload_files, takes_form=True),
+    route("POST", "files", "files create", upload_files, takes_form=True, body=FILES),
     route("GET", "files", "files read", get_file),
 )

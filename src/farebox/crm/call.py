@@ -1,12 +1,13 @@
 """One authenticated call and its answer, as every part of the API passes them on."""
 
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -35,11 +36,23 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """One part of a multipart body: a form field has no `file_name`."""
+    """One part of a multipart body: a form field has a `text`, a file a `file` of `size` bytes that lasts as the call.
+
+    A large file lies on disk.
+    """
 
     name: str
-    file_name: str | None
-    content: bytes
+    text: str = ""
+    file_name: str = ""
+    size: int = 0
+    file: BinaryIO | None = None
+
+    def write_to(self, path: Path) -> None:
+        """Copy the file's content to `path`, piece by piece."""
+        assert self.file is not None, "a form field is not kept"
+        self.file.seek(0)
+        with path.open("wb") as target:
+            shutil.copyfileobj(self.file, target)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

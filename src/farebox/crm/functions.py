@@ -98,8 +98,8 @@ def _arguments(call: Call) -> dict[str, Any]:
 
 def _body_arguments(call: Call) -> object:
     if call.uploads:
-        parts = [each.content for each in call.uploads if each.name == "arguments"]
-        return None if not parts else _text(parts[-1])
+        parts = [each for each in call.uploads if each.name == "arguments"]
+        return None if not parts else parts[-1].text if parts[-1].file is None else _text(parts[-1].file.read())
     if not call.body:
         return None
     if call.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):

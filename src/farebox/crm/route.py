@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from farebox.crm import scopes
+from farebox.crm.bounds import GENERAL, Bound
 from farebox.crm.call import Answer, Call
 from farebox.crm.errors import invalid_module, invalid_path_id, scope_mismatch
 from farebox.crm.organisations import Organisation
@@ -38,6 +39,7 @@ class Route:
     answer: Callable[..., Answer | Awaitable[Answer]]
     takes_form: bool = False
     reads_long: Callable[[Call], bool]
+    body: Bound = GENERAL
 
     def matches(self, parts: Sequence[str]) -> bool:
         """Whether the pattern fits a path, given as its parts after the version."""
@@ -88,6 +90,7 @@ def route(
     *,
     takes_form: bool = False,
     reads_long: Callable[[Call], bool] = lambda _: False,
+    body: Bound = GENERAL,
 ) -> Route:
     """A line of the table. `scope` reads `modules create+update`, `settings.fields read`, or several joined by ` & `.
 
@@ -101,6 +104,7 @@ def route(
         answer=answer,
         takes_form=takes_form,
         reads_long=reads_long,
+        body=body,
     )
 
 
