@@ -7,9 +7,18 @@ import sys
 import threading
 from concurrent.futures import thread as pools
 
+import httpx
 import pytest
 
 LEFT = pytest.StashKey[list[str]]()
+
+CALL_SECONDS = 60.0
+
+
+def pytest_configure() -> None:
+    """A test's own call waits for a machine that is busy elsewhere; httpx by itself gives up after five seconds."""
+    patience = httpx._config.DEFAULT_TIMEOUT_CONFIG
+    patience.connect = patience.read = patience.write = patience.pool = CALL_SECONDS
 
 
 @pytest.hookimpl(trylast=True)

@@ -21,7 +21,7 @@ log.debug("not written")
 
 
 def _line(form: str) -> str:
-    done = subprocess.run([sys.executable, "-c", WRITES, form], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", WRITES, form], capture_output=True, text=True, timeout=180, check=True)
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     return line

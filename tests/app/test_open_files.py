@@ -19,7 +19,7 @@ print(*resource.getrlimit(resource.RLIMIT_NOFILE))
 
 def _start(hard: int) -> tuple[str, str]:
     done = subprocess.run(
-        [sys.executable, "-c", STARTS, str(hard)], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", STARTS, str(hard)], capture_output=True, text=True, timeout=180, check=True
     )
     return done.stdout.strip(), done.stderr
 

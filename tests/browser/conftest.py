@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from tests.console.world import PASSWORD, World
 
+expect.set_options(timeout=60_000)
 CHROMIUM_ARGUMENTS = (
     "--headless",
     "--no-sandbox",
@@ -46,6 +47,7 @@ def sign_in(world: World, browser: Browser) -> Iterator[Callable[..., Page]]:
     def signed_in(login: str = "ada@acme.example", *, path: str, **options: object) -> Page:
         context = browser.new_context(**options)  # type: ignore[arg-type]  # playwright's own options
         contexts.append(context)
+        context.set_default_timeout(90_000)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text) if _complains(message) else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))

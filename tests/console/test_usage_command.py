@@ -129,7 +129,7 @@ def _console_that(*, ends: bool) -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
         server.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+        thread.join(60)
     for connection in taken:
         connection.close()
 
@@ -154,7 +154,7 @@ def test_before_the_first_serve_it_says_so_and_makes_nothing(tmp_path: Path) -> 
     def told() -> str:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("FAREBOX_")}
         words = [sys.executable, "-m", "farebox.cli", "usage", "--data", str(tmp_path / "data")]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=clean, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=180, cwd=tmp_path, env=clean, check=False)
         assert done.returncode == 1
         return done.stderr
 

@@ -33,6 +33,7 @@ from farebox.quota.directory import Directory
 from farebox.quota.port import START, AccountSync, Gateway, Position, SyncRequest
 from farebox.quota.sqlite import SqliteQuotaStore
 from farebox.quota.sqlite_view import SpendFile
+from farebox.testing.system import free_port
 from farebox.usage.duckdb import DuckdbUsage
 
 PASSWORD = "seven quiet words"
@@ -42,7 +43,7 @@ def wall_clock() -> Instant:
     return Instant(time.time_ns() // 1_000)
 
 
-def until(condition: Callable[[], bool], *, what: str, seconds: float = 15.0) -> None:
+def until(condition: Callable[[], bool], *, what: str, seconds: float = 60.0) -> None:
     """Wait for a condition; never longer than `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -173,7 +174,7 @@ class World:
             writer.close()
 
         with ThreadPoolExecutor(1) as beside:  # playwright has a loop running in this thread
-            beside.submit(asyncio.run, write()).result(30)
+            beside.submit(asyncio.run, write()).result(60)
 
     def settle(self, entries: Iterable[Entry], *, keeps: int = 0) -> None:
         """The credits of `entries` booked in quota, in one sync."""
@@ -208,9 +209,7 @@ class World:
 
     def serve(self, *, load: bool = True, public_url: str = "", fails_open: bool = False) -> str:
         """The console's address; `public_url` is what it believes people type."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.local_token = write_local_access(self.folder, self.url).token
         if load:
@@ -248,7 +247,7 @@ class World:
 
     def client(self, login: str | None = None) -> httpx.Client:
         """A browser without pages; signed in when `login` is given."""
-        client = httpx.Client(base_url=self.url, timeout=20)
+        client = httpx.Client(base_url=self.url, timeout=60)
         if login is not None:
             answer = sign_in(client, login, PASSWORD)
             assert answer.status_code == 303, answer.text
@@ -257,7 +256,7 @@ class World:
     def close(self) -> None:
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
-            self._thread.join(20)
+            self._thread.join(60)
             assert not self._thread.is_alive(), "the console did not stop"
         self.ingest.stop()
         self.usage.close()

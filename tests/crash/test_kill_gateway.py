@@ -121,12 +121,12 @@ class Load:
         """No further call; returns when the last one has ended."""
         self.ended.set()
         for client in clients:
-            client.join(20)
+            client.join(60)
 
     def _client(self, number: int) -> None:
         rng = random.Random(f"{self.seed}/{number}")
         place = urlsplit(self.farebox.gateway_url)
-        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=10)
+        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=60)
         call = 0
         while not self.ended.is_set():
             call += 1

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-WAIT_S = 20
+WAIT_S = 60
 
 
 class Receiver:

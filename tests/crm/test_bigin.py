@@ -13,7 +13,7 @@ from tests.crm.receiver import Receiver
 from farebox.crm.routes import BIGIN_LACKS, ROUTES, routes_of
 from farebox.testing.crm import Caller, RunningCrm
 
-WAIT_S = 20
+WAIT_S = 60
 
 
 @pytest.fixture

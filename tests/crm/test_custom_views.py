@@ -11,7 +11,7 @@ import pytest
 
 from farebox.testing.crm import Caller, RunningCrm
 
-DEADLINE_S = 10
+DEADLINE_S = 60
 AMOUNT = {"field": {"api_name": "Annual_Revenue"}, "comparator": "greater_than", "value": 100}
 CITY = {"field": {"api_name": "City"}, "comparator": "contains", "value": "er"}
 

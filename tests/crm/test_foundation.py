@@ -110,7 +110,7 @@ def test_a_worker_goes_on_after_a_failure_and_stops_when_told(monkeypatch: pytes
 
     workers = Workers([Worker("test", step)])
     workers.start()
-    assert third.wait(10)
+    assert third.wait(60)
     third.clear()
     workers.wake("test")
     workers.wake("nobody")

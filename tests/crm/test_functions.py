@@ -71,7 +71,7 @@ def functions_in(folder: Path, **bounds: Any) -> Iterator[Functions]:
     with running_crm(functions=FunctionSettings(folder=folder, **bounds)) as crm:
         credentials = crm.create_organisation(users=1)
         with crm.caller(credentials) as caller:
-            caller.http.timeout = httpx.Timeout(30)
+            caller.http.timeout = httpx.Timeout(120)
             yield Functions(crm, caller, folder)
 
 
@@ -272,11 +272,11 @@ def test_functions_share_modules_of_their_folder(functions: Functions) -> None:
 
 
 def test_a_run_that_takes_too_long_is_ended(tmp_path: Path) -> None:
-    with functions_in(tmp_path / "functions", seconds_max=1) as functions:
+    with functions_in(tmp_path / "functions", seconds_max=6) as functions:
         functions.write("waits", WRITE_PID_AND_WAIT)
         answer = functions.execute("waits", mark=str(tmp_path / "mark"))
         details = assert_refused(answer, 400, "FUNCTION_TIMED_OUT")
-        assert details["reason"] == "it did not end within 1 s"
+        assert details["reason"] == "it did not end within 6 s"
         assert not is_alive(int((tmp_path / "mark").read_text(encoding="ascii")))
 
 
@@ -291,7 +291,7 @@ def test_more_at_once_than_allowed_are_refused_and_other_calls_go_on(functions: 
     assert functions.caller.get("org").status_code == 200
     for mark, thread in zip(marks, threads, strict=True):
         mark.with_suffix(".go").touch()
-        thread.join(20)
+        thread.join(60)
     assert [answer.json()["details"]["output"] for answer in answers] == ["went on", "went on"]
     assert functions.execute("echo").status_code == 200
 
@@ -302,7 +302,7 @@ def test_a_killed_run_is_told_and_gives_its_place_back(functions: Functions, tmp
         answers: list[httpx.Response] = []
         thread = run_beside(functions, tmp_path / str(number), answers.append)
         os.kill(pid_in(tmp_path / str(number)), signal.SIGKILL)
-        thread.join(20)
+        thread.join(60)
         assert_refused(answers[0], 400, "FUNCTION_KILLED")
 
 
@@ -311,7 +311,7 @@ def test_runs_end_with_the_api_that_is_stopped(tmp_path: Path) -> None:
         functions.write("waits", WRITE_PID_AND_WAIT)
         thread = run_beside(functions, tmp_path / "mark", lambda _: None)
         pid = pid_in(tmp_path / "mark")
-    thread.join(20)
+    thread.join(60)
     assert not is_alive(pid)
 
 
@@ -332,7 +332,7 @@ def test_runs_end_with_the_api_that_is_killed(tmp_path: Path) -> None:
         pid = pid_in(tmp_path / "mark")
     finally:
         api.kill()
-    thread.join(20)
+    thread.join(60)
     until(lambda: not is_alive(pid), what="the run is gone")
 
 
@@ -342,7 +342,7 @@ def _call_until_cut_off(url: str, mark: Path) -> None:
             f"{url}/crm/v8/functions/waits/actions/execute",
             json={"arguments": {"mark": str(mark)}},
             headers={"Authorization": "Zoho-oauthtoken 1000.ann"},
-            timeout=30,
+            timeout=120,
         )
 
 
@@ -354,7 +354,7 @@ def run_beside(functions: Functions, mark: Path, done: Callable[[httpx.Response]
                     f"{functions.crm.url}/crm/v8/functions/waits/actions/execute",
                     json={"arguments": {"mark": str(mark)}},
                     headers={"Authorization": functions.caller.http.headers["Authorization"]},
-                    timeout=30,
+                    timeout=120,
                 )
             )
         except httpx.TransportError:

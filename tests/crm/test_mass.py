@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 def finished(caller: Caller, path: str, job_id: str) -> Json:
     """The job's status once it is no longer running."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         (shown,) = caller.get(path, job_id=job_id).json()["data"]
         if shown["Status"] != "RUNNING":

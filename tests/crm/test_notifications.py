@@ -12,7 +12,7 @@ import pytest
 from tests.crm.receiver import Receiver
 from tests.crm.test_robustness import start_program
 
-from farebox.crm import deliveries
+from farebox.crm import deliveries, outgoing
 from farebox.crm.deliveries import Delivery, pending
 from farebox.testing.crm import Caller, RunningCrm
 
@@ -241,7 +241,8 @@ def test_what_nobody_takes_is_given_up_visibly(
     assert "given up after 3 attempts: answered 500" in caplog.text
 
 
-def test_a_slow_receiver_holds_up_no_other(caller: Caller, receiver: Receiver) -> None:
+def test_a_slow_receiver_holds_up_no_other(caller: Caller, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing, "TIMEOUT_S", 3_600.0)  # longer than any wait here: it is not given up first
     with socket.create_server(("127.0.0.1", 0)) as mute:
         silent = {
             **entry(receiver, "Leads.create", channel="1"),

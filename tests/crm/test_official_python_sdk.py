@@ -22,7 +22,7 @@ def session(crm: RunningCrm, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         [sys.executable, str(SESSION), *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         cwd=directory,
     )

@@ -99,7 +99,7 @@ def test_an_answer_without_end_is_not_read_to_its_end() -> None:
         flooding = threading.Thread(target=flood, daemon=True)
         flooding.start()
         post(f"http://127.0.0.1:{server.getsockname()[1]}/", b"{}", allow_local=True)
-        flooding.join(10)
+        flooding.join(60)
         assert not flooding.is_alive()
 
 
@@ -122,5 +122,5 @@ def test_a_receiver_that_drips_is_given_up_after_the_time_for_all(monkeypatch: p
         dripping.start()
         with pytest.raises(UndeliveredError, match=r"Timeout|Protocol"):
             post(f"http://127.0.0.1:{server.getsockname()[1]}/", b"{}", allow_local=True)
-        dripping.join(5)
+        dripping.join(60)
         assert not dripping.is_alive(), "the connection was kept open"

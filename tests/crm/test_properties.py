@@ -22,7 +22,7 @@ RECORDS = 2_100
 """More than numbered pages reach."""
 UPSERTS = 6
 COMPOSITES = 20
-SETTLE_S = 20
+SETTLE_S = 60
 
 Record = dict[str, Any]
 

@@ -155,7 +155,7 @@ def test_an_answered_insert_survives_kill_9(tmp_path: Path) -> None:
                     ids.append(answer.json()["data"][0]["details"]["id"])
         finally:
             process.send_signal(signal.SIGKILL)
-            process.wait(10)
+            process.wait(60)
     assert len(set(ids)) == 30
 
 

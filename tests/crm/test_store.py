@@ -161,7 +161,7 @@ def test_a_wrong_seed_file_is_named_with_the_entry_and_makes_nothing(
 
 def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, timeout=180, check=False
     )
 
 
@@ -181,7 +181,7 @@ def test_the_program_says_where_it_listens_serves_stays_small_and_keeps_its_cred
             assert psutil.Process(process.pid).memory_info().rss < 75 * 1024 * 1024
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(10)
+            process.wait(60)
     assert announced[0] == announced[1]
     assert [each["name"] for each in announced[0]] == ["Zylker CRM standard", "crm free", "Bigin Express"]
     assert [len(each["users"]) for each in announced[0]] == [10, 3, 10]

@@ -25,7 +25,7 @@ PROGRAM = "from farebox.cli.crm import crm; crm()"
 
 def run_program(*arguments: str, data: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", PROGRAM, *arguments, "--data", str(data)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, stdin=subprocess.DEVNULL)
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, stdin=subprocess.DEVNULL)
 
 
 def fill(crm: RunningCrm) -> tuple[Caller, list[str]]:

@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-SECONDS_MAX = 120
+SECONDS_MAX = 600
 pytestmark = pytest.mark.slow
 
 
@@ -54,7 +54,7 @@ def _kill(processes: tuple[psutil.Process, ...]) -> None:
     for process in processes:
         if process.is_running():  # psutil compares the time of its start: a reused id is not killed
             process.kill()
-    psutil.wait_procs(processes, timeout=10)
+    psutil.wait_procs(processes, timeout=60)
 
 
 @pytest.fixture(scope="module")

@@ -13,16 +13,12 @@ import pytest
 from farebox import cards
 from farebox.domain.cards import CompiledCard
 from farebox.journal.records import CHARGE, CHARGED, CLOSE, CUT_OFF, REFUSALS, REFUSED, UNANSWERED
+from farebox.testing.system import free_port
 from farebox.testing.upstream import Behaviour, StubUpstream
 
 from .conftest import Gateway, GatewayMaker, until
 
 CREDIT = 1_000
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def reset(caller_socket: socket.socket) -> None:
@@ -106,7 +102,7 @@ def test_a_body_above_the_bound_costs_the_ceiling(make_gateway: GatewayMaker, up
 
 
 def test_bodies_that_are_read_have_a_bound_together(make_gateway: GatewayMaker, upstream: StubUpstream) -> None:
-    gateway = make_gateway(card="zoho-crm", price_bodies_bytes_max=1024 * 1024, body_idle_seconds=2)
+    gateway = make_gateway(card="zoho-crm", price_bodies_bytes_max=1024 * 1024)
     head = "POST /crm/v8/Leads HTTP/1.1\r\nHost: g\r\nContent-Length: 600000\r\n\r\n"
     first = gateway.caller().say(head, "{")
     until(lambda: gateway.on_loop(lambda: gateway.worker.plane._body_bytes) == 600_000)
@@ -302,11 +298,10 @@ def test_an_answer_that_trickles_is_not_held_back_for_ever(make_gateway: Gateway
 
 
 def test_events_are_passed_on_as_they_come(make_gateway: GatewayMaker, upstream: StubUpstream) -> None:
-    gateway = make_gateway(answer_hold_seconds=5)
+    gateway = make_gateway(answer_hold_seconds=3_600)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n3\r\na\n\n\r\n"
     upstream.answer("/", Behaviour(interim=head, never_answer=True))
     caller = gateway.caller().say("GET / HTTP/1.1\r\nHost: g\r\n\r\n")
-    caller.socket.settimeout(2)
     said = b""
     while b"a\n\n" not in said:
         said += caller.socket.recv(1000)
@@ -372,7 +367,7 @@ def test_a_journal_that_cannot_take_a_call_refuses_it_before_the_upstream(
 
 
 def test_stopping_lets_calls_end_and_commits_them(make_gateway: GatewayMaker, upstream: StubUpstream) -> None:
-    gateway = make_gateway()
+    gateway = make_gateway(stop_grace_seconds=60.0)
     upstream.answer("/slow", Behaviour(delay_seconds=0.3))
     idle = gateway.caller()
     assert idle.ask().status == 200
@@ -383,7 +378,7 @@ def test_stopping_lets_calls_end_and_commits_them(make_gateway: GatewayMaker, up
     answer = caller.hear()
     assert (answer.status, answer.fields["connection"]) == (200, "close")
     assert idle.is_closed()
-    gateway.thread.join(10)
+    gateway.thread.join(60)
     assert not gateway.thread.is_alive()
     assert len(gateway.entries()) == 2
 

@@ -20,14 +20,14 @@ def draining(gateway: Gateway) -> Iterator[None]:
     gateway._loop.call_soon_threadsafe(gateway._stop.set)
     until(lambda: gateway.worker.plane.draining)
     yield
-    gateway.thread.join(10)
+    gateway.thread.join(60)
     assert not gateway.thread.is_alive()
 
 
 def test_what_comes_on_an_idle_connection_while_draining_is_answered_and_told_to_come_again_elsewhere(
     make_gateway: GatewayMaker,
 ) -> None:
-    gateway = make_gateway(drain_idle_seconds=30.0, stop_grace_seconds=30.0)
+    gateway = make_gateway(drain_idle_seconds=60.0, stop_grace_seconds=60.0)
     known, new = gateway.caller(), gateway.caller()
     assert known.ask().fields.get("connection") is None
     until(lambda: len(gateway.worker.plane.clients) == 2)
@@ -42,13 +42,15 @@ def test_what_comes_on_an_idle_connection_while_draining_is_answered_and_told_to
 def test_idle_connections_close_after_their_time_and_calls_under_way_end_first(
     make_gateway: GatewayMaker, upstream: StubUpstream
 ) -> None:
-    upstream.answer("/", Behaviour(delay_seconds=1.0))
-    gateway = make_gateway(drain_idle_seconds=0.3, stop_grace_seconds=30.0)
+    answering = threading.Event()
+    upstream.answer("/", Behaviour(after=answering))
+    gateway = make_gateway(drain_idle_seconds=0.3, stop_grace_seconds=60.0)
     idle, busy = gateway.caller(), gateway.caller().say(REQUEST)
     upstream.wait_for(1)
     with draining(gateway):
         assert idle.is_closed()
         assert gateway.worker.plane.clients, "the call under way has its connection still"
+        answering.set()
         answer = busy.hear()
         assert (answer.status, answer.fields["connection"]) == (200, "close")
 
@@ -63,7 +65,7 @@ def test_a_stream_is_cut_when_the_grace_is_over_charged_and_closed(
     cut = threading.Thread(target=caller.raw)
     cut.start()
     with draining(gateway):
-        cut.join(10)
+        cut.join(60)
         assert not cut.is_alive(), "the stream goes on"
     charge, close = gateway.entries()
     assert (charge.kind, close.kind, close.reason) == (CHARGE, CLOSE, "caller_gone")
@@ -72,7 +74,7 @@ def test_a_stream_is_cut_when_the_grace_is_over_charged_and_closed(
 
 
 def test_a_worker_without_callers_ends_at_once(make_gateway: GatewayMaker) -> None:
-    gateway = make_gateway(drain_idle_seconds=30.0, stop_grace_seconds=30.0)
+    gateway = make_gateway(drain_idle_seconds=60.0, stop_grace_seconds=60.0)
     caller = gateway.caller()
     assert caller.ask().status == 200
     Caller.close(caller)

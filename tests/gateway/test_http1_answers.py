@@ -183,7 +183,7 @@ def test_an_upstream_has_at_most_so_many_connections_and_the_rest_wait(
 def test_one_call_too_many_waiting_for_a_connection_is_refused_for_free(
     make_gateway: GatewayMaker, upstream: StubUpstream
 ) -> None:
-    gateway = make_gateway(upstream_connections_max=1, upstream_waiting_max=1, connect_seconds=0.2)
+    gateway = make_gateway(upstream_connections_max=1, upstream_waiting_max=1)
     upstream.answer("/slow", Behaviour(never_answer=True))
     first = gateway.caller().say("GET /slow HTTP/1.1\r\nHost: g\r\n\r\n")
     upstream.wait_for(1)
@@ -192,6 +192,7 @@ def test_one_call_too_many_waiting_for_a_connection_is_refused_for_free(
     until(lambda: gateway.on_loop(lambda: gateway_waits.waiting) == 1)
     third = gateway.caller().ask("GET", "/too-many")
     assert (third.status, third.json()["code"]) == (503, "UPSTREAM_BUSY")
+    gateway.age("upstream_connection", 2 * gateway.config.gateway.connect_seconds)
     assert second.hear().json()["code"] == "UPSTREAM_BUSY"
     assert len(upstream.requests) == 1
     first.close()

@@ -314,11 +314,16 @@ def test_a_slow_body_is_given_up(make_gateway: GatewayMaker, upstream: StubUpstr
 
 
 def test_an_idle_connection_is_closed(make_gateway: GatewayMaker) -> None:
-    gateway = make_gateway(idle_connection_seconds=0.2)
-    caller = gateway.caller()
-    assert caller.ask().status == 200
-    assert caller.is_closed()
-    assert gateway.caller().is_closed()
+    gateway = make_gateway(idle_connection_seconds=75.0)
+    used, fresh = gateway.caller(), gateway.caller()
+    assert used.ask().status == 200
+    until(lambda: gateway.waiting("client_idle") == 2)
+    gateway.age("client_idle", 74.0)
+    assert used.ask().status == 200, "not before its time, which a call starts anew"
+    gateway.age("client_idle", 1.0)
+    assert fresh.is_closed()
+    gateway.age("client_idle", 75.0)
+    assert used.is_closed()
 
 
 def test_one_connection_too_many_is_told_so(make_gateway: GatewayMaker) -> None:

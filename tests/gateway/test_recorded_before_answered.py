@@ -67,7 +67,7 @@ def silent(caller: Caller) -> bool:
     except BlockingIOError:
         return True
     finally:
-        caller.socket.settimeout(10)
+        caller.socket.settimeout(60)
     return False
 
 

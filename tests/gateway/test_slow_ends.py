@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -46,19 +47,26 @@ def test_a_caller_that_reads_late_gets_the_end_of_the_last_answer(
 
 @pytest.mark.parametrize("patience", ["idle_connection_seconds", "answer_seconds"])
 def test_a_body_may_come_slowly_on_a_connection_that_was_used_before(
-    make_gateway: GatewayMaker, upstream: StubUpstream, patience: str
+    make_gateway: GatewayMaker, upstream: StubUpstream, monkeypatch: pytest.MonkeyPatch, patience: str
 ) -> None:
-    upstream.answer("/first", Behaviour(delay_seconds=0.2))
-    settings: dict[str, Any] = {patience: 0.4}
+    monkeypatch.setattr("farebox.gateway.http1_pool.REUSE_SECONDS", 3_600.0)  # however slow this machine is
+    answering = threading.Event()
+    upstream.answer("/first", Behaviour(after=answering))
+    settings: dict[str, Any] = {patience: 300.0}
     gateway = make_gateway(upstream_connections_max=1, **settings)
     caller, slow = gateway.caller(), gateway.caller()
     caller.say("GET /first HTTP/1.1\r\nHost: g\r\n\r\n")
     upstream.wait_for(1)
     if patience == "idle_connection_seconds":  # else it waits for the connection, and has it in the moment it is free
+        answering.set()
         assert caller.hear().status == 200
     slow.say("POST /slow HTTP/1.1\r\nHost: g\r\nContent-Length: 2\r\n\r\na")
+    if patience == "answer_seconds":
+        until(lambda: gateway.waiting("upstream_connection") == 1)
+        answering.set()
     upstream.wait_for(2)
-    pass_time(gateway, 0.6)
+    for wait in ("client_idle", "upstream_idle", "upstream_answer"):
+        gateway.age(wait, 300.0)
     answer = slow.say("b").hear()
     assert (answer.status, upstream.requests[1].body) == (200, b"ab")
     assert upstream.requests[1].connection == 1

@@ -56,7 +56,7 @@ def storm(gateway: Gateway, seed: int, until_time: float) -> None:
     chance = random.Random(seed)
     while time.monotonic() < until_time:
         caller = Caller(gateway.address)
-        caller.socket.settimeout(3)
+        caller.socket.settimeout(60)
         try:
             for _ in range(5):
                 act(caller, chance)

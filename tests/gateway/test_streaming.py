@@ -87,7 +87,7 @@ class Process:
     def stop(self) -> None:
         self._watching = False
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(60)
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_an_upstream_that_takes_nothing_of_a_body_is_given_up(
     make_gateway: GatewayMaker, upstream: StubUpstream
 ) -> None:
     gateway = make_gateway(body_idle_seconds=0.3, answer_seconds=30)
-    upstream.default = Behaviour(read_body=False, never_answer=True, delay_seconds=3)
+    upstream.default = Behaviour(read_body=False, after=threading.Event())
     caller = gateway.caller().say(f"PUT / HTTP/1.1\r\nHost: g\r\nContent-Length: {GIB}\r\n\r\n")
     piece = bytes(64 * 1024)
 

@@ -47,7 +47,7 @@ class Supervised:
 
     def stop(self) -> int:
         self.process.terminate()
-        return self.process.wait(10)
+        return self.process.wait(60)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_child_that_is_killed_is_started_again_and_stderr_says_so(supervised: 
 
 def test_a_child_that_cannot_start_at_all_stops_everything_with_status_1(supervised: Callable[..., Supervised]) -> None:
     running = supervised("sys.exit(3)")
-    assert running.process.wait(10) == 1
+    assert running.process.wait(60) == 1
     assert "ended with status 3 right after its start" in running.said()
 
 
@@ -113,7 +113,7 @@ def test_a_first_start_for_which_the_machine_has_no_process_left_stops_everythin
     supervised: Callable[..., Supervised],
 ) -> None:
     running = supervised("time.sleep(60)", ", heartbeat=True", NO_PROCESSES.replace("FAILING", "1"))
-    assert running.process.wait(10) == 1
+    assert running.process.wait(60) == 1
     assert "child cannot be started: Resource temporarily unavailable. Everything is stopped." in running.said()
 
 
@@ -193,7 +193,7 @@ def test_children_the_service_can_do_without_end_after_all_others(tmp_path: Path
     try:
         until(lambda: started.exists() and started.read_text() == "...")
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
     *first, last = ends.read_text().split()

@@ -157,32 +157,41 @@ def test_no_call_fails_while_certificates_are_exchanged(secure: Secure, authorit
 
 
 def test_a_handshake_has_its_time_and_no_more(secure: Secure, authority: Authority) -> None:
-    gateway = secure(header_seconds=0.3)
+    gateway = secure(header_seconds=1.0)
     silent = gateway.caller()
     dripping = gateway.caller()
     dripping.say(b"\x16\x03\x01")
     assert silent.is_closed()
     assert dripping.is_closed()
-    assert gateway.caller(tls=authority.client(), name=NAME).ask("GET", "/").status == 200
+    until(lambda: asked(gateway, authority))
 
 
 def test_handshakes_count_as_connections_and_free_their_place(secure: Secure, authority: Authority) -> None:
-    gateway = secure(client_connections_max=2, header_seconds=1.0)
+    gateway = secure(client_connections_max=2)
     first, second = gateway.caller(), gateway.caller()
     handshakes = gateway.worker._handshakes
     assert handshakes is not None
     until(lambda: len(handshakes) == 2)
     assert gateway.caller().is_closed()
     assert gateway.worker.plane.counters["tls.handshakes_refused"] == 1
-    assert first.is_closed()
-    assert second.is_closed()
+    for silent in (first, second):  # what takes its place is what ends a handshake that has had its time, too
+        silent.socket.shutdown(socket.SHUT_WR)
+        assert silent.is_closed()
     until(lambda: gateway.worker.plane.counters.get("tls.handshakes_failed") == 2)
     assert gateway.caller(tls=authority.client(), name=NAME).ask("GET", "/").status == 200
 
 
+def asked(gateway: Gateway, authority: Authority) -> bool:
+    """Whether a call was answered; False when its handshake took too long on a busy machine."""
+    try:
+        return gateway.caller(tls=authority.client(), name=NAME).ask("GET", "/").status == 200
+    except (OSError, AssertionError):
+        return False
+
+
 def test_what_is_said_in_the_same_breath_as_the_handshakes_end_is_heard(secure: Secure, authority: Authority) -> None:
     gateway = secure()
-    with socket.create_connection(gateway.address, timeout=10) as plain:
+    with socket.create_connection(gateway.address, timeout=60) as plain:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         tls = authority.client().wrap_bio(incoming, outgoing, server_hostname=NAME)
         with pytest.raises(ssl.SSLWantReadError):
@@ -251,7 +260,7 @@ def test_a_connection_that_takes_no_options_does_not_end_accepting(
         )
         for _ in range(2):
             with socket.socket(socket.AF_UNIX) as caller:
-                caller.settimeout(10)
+                caller.settimeout(60)
                 caller.connect(path)
                 assert caller.recv(1) == b""
         until(lambda: worker.plane.counters.get(FAILED) == 2)

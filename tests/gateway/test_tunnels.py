@@ -224,9 +224,9 @@ class Ends:
 
     def __init__(self, gateway: Gateway, listener: socket.socket, *, early: bytes = b"", first: bytes = b"") -> None:
         self.caller = gateway.caller().say(ASKED + "\r\n", early)
-        listener.settimeout(10)
+        listener.settimeout(60)
         self.upstream, _ = listener.accept()
-        self.upstream.settimeout(10)
+        self.upstream.settimeout(60)
         self.head = b""
         while not self.head.endswith(b"\r\n\r\n"):
             self.head += self.upstream.recv(1)
@@ -281,9 +281,10 @@ def test_a_side_that_only_stops_sending_still_gets_what_the_other_sends(ends: Op
 
 
 def test_a_half_open_tunnel_is_ended_when_nothing_moves(ends: Opened) -> None:
-    gateway, tunnel = ends(tunnel_idle_seconds=0.3)
+    gateway, tunnel = ends()
     tunnel.caller.socket.shutdown(socket.SHUT_WR)
     assert tunnel.upstream.recv(100) == b""
+    gateway.age("tunnel_idle", gateway.config.gateway.tunnel_idle_seconds)
     assert tunnel.caller.is_closed()
     close = closed(gateway)[1]
     assert (close.outcome, close.reason) == ("cut_off", "tunnel_idle")
@@ -291,12 +292,13 @@ def test_a_half_open_tunnel_is_ended_when_nothing_moves(ends: Opened) -> None:
 
 
 def test_a_silent_tunnel_is_ended_and_a_moving_one_is_not(ends: Opened) -> None:
-    gateway, tunnel = ends(tunnel_idle_seconds=0.5)
+    gateway, tunnel = ends(tunnel_idle_seconds=300.0)
     for number in range(6):  # longer than the time-out together, shorter each
         tunnel.caller.say(b"%d" % number)
         assert tunnel.upstream.recv(1) == b"%d" % number
-        threading.Event().wait(0.15)
+        gateway.age("tunnel_idle", 200.0)
     assert len(gateway.entries()) == 1
+    gateway.age("tunnel_idle", 200.0)
     assert tunnel.caller.is_closed()
     assert closed(gateway)[1].reason == "tunnel_idle"
 
@@ -328,7 +330,7 @@ def test_an_upstream_that_dies_between_its_101_and_the_record_is_said_and_charge
 ) -> None:
     gateway = before(listener.getsockname()[1])
     caller: Caller = gateway.caller().say(ASKED + "\r\n")
-    listener.settimeout(10)
+    listener.settimeout(60)
     upstream, _ = listener.accept()
     upstream.recv(65536)
     upstream.sendall(SWITCHED + b"\r\n")
@@ -398,9 +400,9 @@ def test_a_caller_that_stopped_sending_before_the_101_gets_what_the_other_side_s
     gateway = before(listener.getsockname()[1])
     caller = gateway.caller().say(ASKED + "\r\n", b"all I say")
     caller.socket.shutdown(socket.SHUT_WR)
-    listener.settimeout(10)
+    listener.settimeout(60)
     upstream, _ = listener.accept()
-    upstream.settimeout(10)
+    upstream.settimeout(60)
     assert upstream.recv(65536).endswith(b"\r\n\r\n")
     until(lambda: any(each._eof for each in gateway.worker.plane.clients))
     upstream.sendall(SWITCHED + b"\r\n")
@@ -413,7 +415,7 @@ def test_a_caller_that_stopped_sending_before_the_101_gets_what_the_other_side_s
 
 
 def test_upgrades_at_once_become_no_more_tunnels_than_may_be(before: Before, upstream: StubUpstream) -> None:
-    upstream.default = Behaviour(raw=SWITCHED + b"\r\n", delay_seconds=0.2)
+    upstream.default = Behaviour(interim=SWITCHED + b"\r\n", never_answer=True, delay_seconds=0.2)
     gateway = before(upstream.port, tunnels_max=1)
     callers = [gateway.caller().say(ASKED + "\r\n") for _ in range(8)]
     assert sorted(caller.socket.recv(12) for caller in callers) == [b"HTTP/1.1 101"] + [b"HTTP/1.1 503"] * 7

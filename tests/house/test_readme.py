@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from farebox.testing.system import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```sh( background)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -52,13 +53,6 @@ def _my_api() -> Iterator[int]:
     server.shutdown()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _as_one_script(blocks: list[tuple[bool, str]], ports: dict[int, int]) -> str:
     """The blocks as one shell session; a background block goes on until the session ends."""
     lines = ["set -eu", 'pids=""', "trap 'for p in $pids; do kill $p; done; wait' EXIT"]
@@ -66,7 +60,7 @@ def _as_one_script(blocks: list[tuple[bool, str]], ports: dict[int, int]) -> str
         if background:
             lines.append(f'( exec {commands.strip()} ) &\npids="$pids $!"')
             lines.append(
-                f"for _ in $(seq 300); do (echo > /dev/tcp/127.0.0.1/$READY_{len(lines)}) && break; sleep 0.1; done"
+                f"for _ in $(seq 900); do (echo > /dev/tcp/127.0.0.1/$READY_{len(lines)}) && break; sleep 0.1; done"
             )
             ready = 8787 if "crm" in commands else 8080
             lines[-1] = lines[-1].replace(f"$READY_{len(lines) - 1}", str(ready)) + " 2>/dev/null"
@@ -82,7 +76,7 @@ def _as_one_script(blocks: list[tuple[bool, str]], ports: dict[int, int]) -> str
 @pytest.mark.parametrize("heading", [heading for heading in _sections() if heading != "Two commands"])
 def test_the_commands_of_a_section_run(heading: str, tmp_path: Path) -> None:
     with _my_api() as api:
-        ports = {port: _free_port() for port in LISTENING} | {9000: api}
+        ports = {port: free_port() for port in LISTENING} | {9000: api}
         script = _as_one_script(_sections()[heading], ports)
         environment = {
             **os.environ,
@@ -100,7 +94,7 @@ def test_the_commands_of_a_section_run(heading: str, tmp_path: Path) -> None:
             start_new_session=True,
         )
         try:
-            output, _ = process.communicate(timeout=90)
+            output, _ = process.communicate(timeout=300)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -121,7 +115,7 @@ def test_the_two_commands() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

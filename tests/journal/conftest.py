@@ -137,7 +137,7 @@ class Driven:
     async def write(self, count: int = 1, *, padding: int = 0) -> list[bool]:
         """Append `count` entries in one turn of the loop and wait until each is released."""
         futures = [self.append(padding=padding) for _ in range(count)]
-        return list(await asyncio.wait_for(asyncio.gather(*futures), 20))
+        return list(await asyncio.wait_for(asyncio.gather(*futures), 60))
 
     def append(self, *, padding: int = 0, kind: int = CHARGE) -> asyncio.Future[bool]:
         number, self.number = self.number, self.number + 1
@@ -154,7 +154,7 @@ class Driven:
     async def reserve_all(self) -> int:
         """Reserve for calls until not one more fits, the next segment included: how many."""
         reserved = 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     self.writer.reserve()
@@ -166,7 +166,7 @@ class Driven:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something the commit thread does, at most 20 seconds."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110 - a thread makes it true, which knows no events
                 await asyncio.sleep(0.005)
 

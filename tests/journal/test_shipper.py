@@ -95,7 +95,7 @@ def test_following_is_at_most_a_quarter_second_behind_and_stops_when_told(root: 
             await driven.until(lambda: len(sink.entries) == 30)
             assert loop.time() - began < 1.0
             stop.set()
-            thread.join(5)
+            thread.join(60)
             assert not thread.is_alive()
 
     asyncio.run(run())
@@ -146,7 +146,7 @@ def test_a_store_that_is_away_is_reported_and_tried_again(root: Path, drive: Any
             await driven.until(lambda: sink.numbers == [0, 1, 2])
             await driven.until(lambda: shipper.report.failure is None)
             stop.set()
-            thread.join(5)
+            thread.join(60)
 
     asyncio.run(run())
 

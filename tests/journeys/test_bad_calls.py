@@ -30,7 +30,7 @@ def test_an_upstream_that_is_down_costs_nothing_and_is_used_again_once_it_is_up(
             assert {each.headers["X-Farebox-Credits-Charged"] for each in down} == {"0"}
             assert farebox.ask_console("allowance", "acme")["used"] == 0
             with socket.create_server(("127.0.0.1", port)) as listener:
-                listener.settimeout(10)
+                listener.settimeout(60)
                 with ThreadAnswer(listener):
                     until(lambda: ada.get("/").status_code == 200, what="the upstream is used again")
         until(lambda: farebox.ask_console("usage", "acme")["calls"] == 1, what="the one call that got through")
@@ -50,7 +50,7 @@ class ThreadAnswer:
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
-        self._thread.join(10)
+        self._thread.join(60)
 
     def _answer(self) -> None:
         connection, _ = self._listener.accept()
@@ -145,7 +145,7 @@ def _say(url: str, data: bytes) -> bytes:
     """What comes back for these bytes until the gateway closes, after we have ended our side."""
     parts = urlsplit(url)
     heard = b""
-    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=15) as connection:
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=60) as connection:
         try:
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)

@@ -201,7 +201,7 @@ def test_a_quota_file_of_rubbish_refuses_calls_in_clear_words_until_it_is_restor
         assert path.read_bytes() == b"rubbish" * 1_000
         assert len(upstream.requests) == reached
         path.write_bytes(kept)
-        until(lambda: ada.get("/").status_code == 200, what="calls go on with the restored file", within_seconds=10)
+        until(lambda: ada.get("/").status_code == 200, what="calls go on with the restored file", within_seconds=60)
 
 
 def _make_calls(farebox: RunningFarebox, *, already: int = 0) -> None:

@@ -10,7 +10,7 @@ from farebox.testing.screen import Screen, signed_in
 from farebox.testing.system import RunningFarebox, until
 from farebox.testing.upstream import StubUpstream
 
-DEADLINE_SECONDS = 10.0
+DEADLINE_SECONDS = 60.0
 
 pytestmark = pytest.mark.slow
 

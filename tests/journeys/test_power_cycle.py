@@ -33,7 +33,7 @@ class Callers:
 
     def join(self) -> None:
         for thread in self._threads:
-            thread.join(30)
+            thread.join(60)
 
     def _call_on(self, name: str) -> None:
         with self._farebox.caller("acme", "ada") as ada:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 @contextmanager
 def quota_locked(data: Path) -> Iterator[None]:
     """Nobody else can write quota.db meanwhile."""
-    other = sqlite3.connect(data / "quota.db", isolation_level=None, timeout=10)
+    other = sqlite3.connect(data / "quota.db", isolation_level=None, timeout=60)
     other.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -59,7 +59,7 @@ def test_quota_unwritable_calls_go_on_within_leases_then_503_and_recover_without
                 assert ada.get("/things").status_code == 503
                 assert len(upstream.requests) == reached, "a refused call reached the upstream"
                 assert farebox.gateway.answers(), "the gateway is well: its health says what is wrong"
-            until(lambda: ada.get("/things").status_code == 200, what="calls go on", within_seconds=5)
+            until(lambda: ada.get("/things").status_code == 200, what="calls go on", within_seconds=60)
         assert farebox.gateway.pid == pid
         assert farebox.gateway.is_running
         assert "Another process has held it" in farebox.gateway.log

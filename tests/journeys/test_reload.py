@@ -92,7 +92,7 @@ class Serve:
 
 def farebox_says(*arguments: str) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "farebox.cli", *arguments], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "farebox.cli", *arguments], capture_output=True, text=True, timeout=300, check=False
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -118,12 +118,12 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(60)
 
     def _client(self, number: int, habit: str) -> None:
         rng = random.Random(f"{self._seed}/{number}")
         place = urlsplit(self._farebox.gateway_url)
-        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=20)
+        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=60)
         headers = self._farebox.as_caller("acme", rng.choice(["ada", "ben"]))
         call = 0
         while not self._ended.is_set():

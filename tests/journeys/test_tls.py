@@ -32,7 +32,7 @@ class Caller:
         context = ssl.create_default_context()
         ca.configure_trust(context)
         self._headers = farebox.as_caller("acme", "ada")
-        self.connection = HTTPSConnection("127.0.0.1", urlsplit(farebox.gateway_url).port, context=context, timeout=20)
+        self.connection = HTTPSConnection("127.0.0.1", urlsplit(farebox.gateway_url).port, context=context, timeout=60)
 
     def call(self) -> int:
         self.connection.request("GET", "/things", headers=self._headers)
@@ -50,7 +50,7 @@ class Caller:
 
 def reload(farebox: RunningFarebox) -> tuple[int, str]:
     command = [sys.executable, "-m", "farebox.cli", "reload", "--data", str(farebox.data)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -84,7 +84,7 @@ def test_a_taken_address_keeps_nothing_from_starting_and_is_used_once_it_is_free
     taken.close()
 
     def scraped() -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         try:
             connection.request("GET", "/metrics")
             return connection.getresponse().read()

@@ -229,7 +229,7 @@ def test_trouble_in_one_round_ends_no_later_round(
         thread = StoreThread(lambda: store)
         adopter = Adopter(root, thread)
         adopter.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not await thread.do(lambda each: each.is_closed("dead")):  # noqa: ASYNC110 - only the store knows
                 await asyncio.sleep(0.01)
         await adopter.close()

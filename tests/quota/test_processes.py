@@ -43,7 +43,7 @@ def kill(child: subprocess.Popen[str]) -> str:
     assert child.stdout is not None
     with child.stdout:
         rest = child.stdout.read()
-    child.wait(timeout=20)
+    child.wait(timeout=60)
     return rest
 
 

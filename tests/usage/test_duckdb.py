@@ -135,7 +135,7 @@ def test_a_second_process_is_told_why_it_cannot_have_the_file(usage: DuckdbUsage
         "except Exception as error: print(type(error).__name__, error)"
     )
     told = subprocess.run(
-        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=180, check=True
     ).stdout
     assert told.startswith("UsageUnavailableError another console (process ")
     assert "belongs to one process, even for reading" in told

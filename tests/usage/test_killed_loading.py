@@ -29,7 +29,7 @@ def test_every_entry_is_loaded_once_whenever_the_loader_is_killed(path: Path) ->
         assert child.stdout.readline() == b"loading\n"
         time.sleep(rng.uniform(0.02, 0.4))  # the moment of death is what is random here
         child.kill()
-        child.wait(10)
+        child.wait(60)
         child.stdout.close()
         store = DuckdbUsage(path, memory="64MB")
         offset = store.offsets()["i1"].byte if store.offsets() else 0

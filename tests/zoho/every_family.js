@@ -11,7 +11,7 @@ import { inspect } from "node:util";
 import { inflateRawSync } from "node:zlib";
 import * as zoho from "@zohocrm/nodejs-sdk-8.0";
 
-const WAIT_MS = 30_000;
+const WAIT_MS = 60_000;
 const [base, clientId, secret, refreshToken, directory] = process.argv.slice(2);
 const calls = [];
 

@@ -100,7 +100,7 @@ from zohocrmsdk.src.com.zoho.crm.api.tags import (
 from zohocrmsdk.src.com.zoho.crm.api.users import GetUsersParam, UsersOperations
 from zohocrmsdk.src.com.zoho.crm.api.util import Choice, StreamWrapper
 
-WAIT_SECONDS = 30
+WAIT_SECONDS = 60
 CALLS: list[tuple[str, str, int]] = []
 
 

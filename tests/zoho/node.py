@@ -41,7 +41,7 @@ def node_sdk() -> Path:
             environment = {**os.environ, "PATH": os.pathsep.join([str(Path(node).parent), os.environ["PATH"]])}
             command = [*npm, "ci", "--no-progress"]
             done = subprocess.run(
-                command, capture_output=True, text=True, timeout=300, check=False, cwd=folder, env=environment
+                command, capture_output=True, text=True, timeout=600, check=False, cwd=folder, env=environment
             )
             assert done.returncode == 0, done.stdout + done.stderr
             (folder / "complete").touch()

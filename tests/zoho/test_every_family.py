@@ -113,7 +113,7 @@ def run(program: list[str], base: str, org: str, folder: Path) -> Priced:
         [*program, base, f"1000.{zgid}", "secret", f"1000.r{zgid}", str(folder)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         cwd=folder,
     )

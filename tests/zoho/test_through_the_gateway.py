@@ -127,7 +127,7 @@ def _configure(farebox: RunningFarebox, *, api: str, content: str) -> None:
 
 def run_program(arguments: list[str], *, folder: Path) -> dict[str, Any]:
     """The JSON a program says last."""
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False, cwd=folder)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return said

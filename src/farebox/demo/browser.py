@@ -21,7 +21,7 @@ CHROMIUM_FLAGS: Final = (
     "--disable-component-update",
     "--disable-sync",
 )
-PAGE_MILLISECONDS_MAX: Final = 15_000
+PAGE_MILLISECONDS_MAX: Final = 60_000
 DASHBOARD: Final = "/setup/storage/api-dashboard"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,8 +16,11 @@ import httpx
 
 from farebox.errors import AddressInUseError, FareboxError
 
-START_SECONDS_MAX = 30.0
-STOP_SECONDS_MAX = 15.0
+START_SECONDS_MAX = 90.0
+STOP_SECONDS_MAX = 45.0
+FREE_PORTS = range(20_000, 32_000)
+"""Below Linux's ephemeral range."""
+
 ENDED = ("Z", "X")
 """States in which a process has ended and is only not yet reaped (proc(5))."""
 
@@ -96,15 +100,20 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """So many ports that nobody listens on now."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """So many ports that nobody listens on now and no outgoing connection will take."""
+    found: list[int] = []
+    for port in random.sample(FREE_PORTS, len(FREE_PORTS)):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise AddressInUseError(
+        f"No {count} ports are free from {FREE_PORTS.start} to {FREE_PORTS.stop - 1}; stop what listens there."
+    )
 
 
 def check_ports(ports: Mapping[str, int]) -> None:

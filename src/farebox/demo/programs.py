@@ -21,7 +21,7 @@ from farebox.demo.private import write_private
 from farebox.demo.processes import DemoFailedError
 from farebox.demo.seen import Seen, Step
 
-PROGRAM_SECONDS_MAX = 120
+PROGRAM_SECONDS_MAX = 600
 BULK_RECORDS = 100
 BULK_CALLS = 488
 BULK_COST = 10

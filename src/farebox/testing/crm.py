@@ -22,8 +22,9 @@ from farebox.crm.serve import listen, make_server, url_of
 from farebox.crm.settings import FunctionSettings, Settings, TokenLimits
 from farebox.crm.store import Store
 
-START_S = 10
-STOP_S = 10
+START_S = 60
+STOP_S = 60
+CALL_S = 60
 
 
 class Caller:
@@ -35,7 +36,7 @@ class Caller:
     def __init__(self, url: str, credentials: Credentials, *, user: int = 0, base: str = "/crm/v8") -> None:
         self.credentials = credentials
         self.base = base
-        self.http = httpx.Client(base_url=url)
+        self.http = httpx.Client(base_url=url, timeout=CALL_S)
         form = {
             "grant_type": "refresh_token",
             "client_id": credentials.client_id,

@@ -32,11 +32,13 @@ from farebox.domain.credits import credits_of
 from farebox.gateway.inheritance import LIFELINE_VARIABLE
 from farebox.quota.directory import Directory, NewKey
 
-START_SECONDS: Final = 30.0
-STOP_SECONDS: Final = 20.0
-CALL_SECONDS: Final = 15.0
+START_SECONDS: Final = 90.0
+STOP_SECONDS: Final = 60.0
+CALL_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.02
+HEALTH_SECONDS: Final = 20.0
 LOG_LINES_SHOWN: Final = 15
+TRIES: Final = 10
 
 PORT_FIRST: Final = 20_000
 PORT_LAST: Final = 32_000
@@ -46,6 +48,8 @@ GATEWAY_HEALTH: Final = "/-/farebox/healthz"
 CONSOLE_HEALTH: Final = "/healthz"
 CONSOLE_ACCESS: Final = "console.token"
 """The file in the data directory that lets programs of this machine in."""
+
+_GIVEN: Final[set[int]] = set()
 
 Value = TypeVar("Value")
 TomlValue = str | int | float | Sequence[str]
@@ -66,14 +70,33 @@ def until(
     return value
 
 
+def in_time(attempt: Callable[[], float], *, seconds: float) -> None:
+    """`attempt`, which says how many seconds something took, says at most `seconds` in one of its tries.
+
+    For promises about time: a machine that is busy elsewhere makes some tries late, a broken promise all of them.
+    """
+    took: list[float] = []
+    while not took or took[-1] > seconds:
+        assert len(took) < TRIES, f"promised within {seconds:g} s, took {', '.join(f'{each:.2f}' for each in took)} s"
+        took.append(attempt())
+
+
+def seconds_until(condition: Callable[[], object], *, what: str) -> float:
+    """How long it took until `condition` was true."""
+    began = time.monotonic()
+    until(condition, what=what)
+    return time.monotonic() - began
+
+
 def free_port() -> int:
-    """A loopback port that nobody listens on now and no outgoing connection will take."""
-    for port in random.sample(range(PORT_FIRST, PORT_LAST), 200):
+    """A loopback port that nobody listens on now, no outgoing connection will take, and this process was not given."""
+    for port in random.sample([port for port in range(PORT_FIRST, PORT_LAST) if port not in _GIVEN], 200):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _GIVEN.add(port)
             return port
     raise RuntimeError(f"no free port between {PORT_FIRST} and {PORT_LAST}; stop what listens there")
 
@@ -195,7 +218,7 @@ class ChildProcess:
     def answers(self) -> bool:
         """Whether its health address answers as it should now."""
         parts = urlsplit(self._health_url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=2)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=HEALTH_SECONDS)
         try:
             connection.request("GET", parts.path)
             return connection.getresponse().status == self._health_status

@@ -21,16 +21,17 @@ from typing import Final, Self
 
 RECEIVE_BYTES: Final = 256 * 1024
 HEAD_BYTES_MAX: Final = 1024 * 1024
-WAIT_SECONDS: Final = 10.0
+WAIT_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
     """What happens to a request.
 
-    `raw` is sent as it is instead of status, fields and body. `reset_after`: so many bytes of the answer, then a reset;
-    -1: never reset. `close_after`: the connection ends after it. `stream_bytes`: a body of so many zero bytes is
-    made on the fly after the head, `chunked` or with a Content-Length.
+    `raw` is sent as it is instead of status, fields and body. `after`: the answer waits until it is set.
+    `reset_after`: so many bytes of the answer, then a reset; -1: never reset. `close_after`: the connection ends
+    after it. `stream_bytes`: a body of so many zero bytes is made on the fly after the head, `chunked` or with a
+    Content-Length.
     """
 
     status: int = 200
@@ -40,6 +41,7 @@ class Behaviour:
     interim: bytes = b""
     continue_first: bool = True
     delay_seconds: float = 0.0
+    after: threading.Event | None = None
     never_answer: bool = False
     reset_after: int = -1
     close_after: bool = False
@@ -223,6 +225,8 @@ class StubUpstream:
     def _answer(self, connection: socket.socket, received: Received, behaviour: Behaviour) -> bool:
         if behaviour.delay_seconds:
             time.sleep(behaviour.delay_seconds)
+        if behaviour.after is not None:
+            behaviour.after.wait()
         if behaviour.interim:
             connection.sendall(behaviour.interim)
         if behaviour.never_answer:

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-DEADLINE_SECONDS: Final = 10.0
+from farebox.testing.system import free_port
+
+DEADLINE_SECONDS: Final = 60.0
 NGINX_RECORDED: Final = "1.22."
 """The version whose answers the corpora say; another one is held to the promise, not to the column."""
 
@@ -33,9 +35,7 @@ def nginx_version() -> str:
 @contextlib.contextmanager
 def nginx_before(upstream_port: int, folder: Path) -> Iterator[Address]:
     """nginx in front of an upstream; its address. Careful as its defaults are; callers may end their side."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     temporary = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("proxy", "fastcgi", "uwsgi", "scgi"))
     conf = folder / "nginx.conf"
     conf.write_text(
@@ -61,7 +61,7 @@ def _wait_for(address: Address, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + DEADLINE_SECONDS
     while True:
         try:
-            socket.create_connection(address, timeout=1).close()
+            socket.create_connection(address, timeout=10).close()
         except OSError:
             assert process.poll() is None, "nginx did not start"
             assert time.monotonic() < deadline, "nginx does not listen"

@@ -12,7 +12,7 @@ from typing import Final, Self
 
 import h11
 
-DEADLINE_SECONDS: Final = 10.0
+DEADLINE_SECONDS: Final = 60.0
 HEAD_BYTES_MAX: Final = 256 * 1024
 ESCAPED_UNRESERVED: Final = re.compile(r"%(?:2[de]|3[0-9]|[46][1-9a-f]|[57][0-9a]|5f|7e)", re.IGNORECASE)
 
