@@ -157,8 +157,8 @@ def get_file(call: Call) -> Answer:
     return Answer(status=200, headers=NOT_SNIFFED, file=_file_path(call.store, row["id"]), file_name=row["name"])
 
 
-def trim(store: Store) -> None:
-    """Remove the attachments of records that are gone for good, and contents that belong to nothing."""
+def trim(store: Store) -> bool:
+    """Remove the attachments of records that are gone for good, and contents that belong to nothing; never any more."""
     with store.transaction() as db:
         db.execute(
             "DELETE FROM attachment WHERE NOT EXISTS (SELECT 1 FROM record WHERE id = parent_id) AND NOT EXISTS "
@@ -170,6 +170,7 @@ def trim(store: Store) -> None:
             found = db.execute("SELECT 1 FROM attachment WHERE id = ?", (path.name.partition("-")[2],)).fetchone()
             if found is None and path.stat().st_mtime < time.time() - UNFINISHED_S:
                 path.unlink()
+    return False
 
 
 def clean_name(given: str) -> str:

@@ -99,7 +99,7 @@ def piece(job: Job, around: Surroundings) -> bool:
         query = bulk_query.again(call, job.request)
     except ApiError as error:
         raise JobFailedError(f"{error.code}: {error.message}") from error
-    path = jobs.result_path(store, job)
+    path = jobs.result_path(store, job.id)
     unfinished = path.with_suffix(".tmp")
     table = _Table(call, query)
     with (

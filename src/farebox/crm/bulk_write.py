@@ -240,7 +240,7 @@ def _rows(job: Job, call: Call, number: int) -> tuple[list[list[str]], Plan]:
 
 def _make_result(job: Job, around: Surroundings) -> None:
     """The zip with one CSV per resource; then the rows are no longer needed."""
-    path = jobs.result_path(around.store, job)
+    path = jobs.result_path(around.store, job.id)
     unfinished = path.with_suffix(".tmp")
     with (
         around.store.reading() as db,

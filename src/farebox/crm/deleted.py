@@ -3,10 +3,8 @@
 Source: Zoho CRM v7 get-deleted-records.
 """
 
-from collections.abc import Callable
 from typing import Any, Final
 
-from farebox.crm.background import Worker
 from farebox.crm.call import Answer, Call
 from farebox.crm.errors import ApiError
 from farebox.crm.reading import PER_PAGE_MAX
@@ -19,7 +17,8 @@ RECYCLE_BIN_S: Final = 60 * DAY_S
 """How long a deleted record is in the recycle bin."""
 REMEMBERED_S: Final = 120 * DAY_S
 """How long after its deletion a record is listed at all."""
-TRIM_EVERY_S: Final = 3_600.0
+TRIMMED_MAX: Final = 5_000
+"""Of records forgotten in one transaction."""
 PAGES_MAX: Final = 1_000_000
 TYPES: Final = ("all", "recycle", "permanent")
 
@@ -66,21 +65,15 @@ def list_deleted(call: Call, module: Module) -> Answer:
     return Answer(status=200, payload={"data": shown, "info": info})
 
 
-def trim(store: Store) -> None:
-    """Forget what was deleted too long ago."""
+def trim(store: Store) -> bool:
+    """Forget some of what was deleted too long ago; whether there is more."""
+    chosen = "SELECT id FROM deleted_record WHERE deleted <= ? LIMIT ?"
     with store.transaction() as db:
-        db.execute("DELETE FROM deleted_record WHERE deleted <= ?", (store.now() - REMEMBERED_S,))
-
-
-def make_worker(*trims: Callable[[], None]) -> Worker:
-    """The worker that trims now and then."""
-
-    def step() -> float:
-        for each in trims:
-            each()
-        return TRIM_EVERY_S
-
-    return Worker("trimming", step)
+        gone = db.execute(
+            f"DELETE FROM deleted_record WHERE id IN ({chosen})",  # noqa: S608 (constant)
+            (store.now() - REMEMBERED_S, TRIMMED_MAX),
+        ).rowcount
+    return gone == TRIMMED_MAX
 
 
 ROUTES = (route("GET", "{module}/deleted", "modules read", list_deleted),)

@@ -185,6 +185,6 @@ def _settle(db: sqlite3.Connection, post: _Post, problem: str, *, at: int) -> No
         logger.warning("a %s to %s was given up after %d attempts: %s", post.table, post.url, attempts, problem)
     due = None if given_up else at + RETRY_AFTER_S[attempts - 1]
     db.execute(
-        f"UPDATE {post.table} SET attempts = ?, due = ?, problem = ? {chosen}",  # noqa: S608 (one of two tables)
-        (attempts, due, problem, ids),
+        f"UPDATE {post.table} SET attempts = ?, due = ?, given_up = ?, problem = ? {chosen}",  # noqa: S608 (one of two tables)
+        (attempts, due, at if given_up else None, problem, ids),
     )

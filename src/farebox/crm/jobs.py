@@ -112,17 +112,18 @@ def not_found() -> ApiError:
     return ApiError(404, "RESOURCE_NOT_FOUND", "the requested resource does not exist")
 
 
-def result_path(store: Store, job: Job) -> Path:
-    """Where the zip of a finished job lies."""
-    return store.files / f"job-{job.id}.zip"
+def result_path(store: Store, job_id: int) -> Path:
+    """Where the zip of a finished job lies, for RESULTS_LAST_S."""
+    return store.files / f"job-{job_id}.zip"
 
 
 DOWNLOADS_PER_MINUTE: Final = 10
+RESULTS_LAST_S: Final = 86_400
 
 
 def download(call: Call, job: Job | None) -> Answer:
     """The result of a finished job as `{id}.zip`; at most DOWNLOADS_PER_MINUTE."""
-    path = None if job is None or job.state != COMPLETED else result_path(call.store, job)
+    path = None if job is None or job.state != COMPLETED else result_path(call.store, job.id)
     if job is None or path is None or not path.exists():
         raise not_found()
     with call.store.transaction() as db:
@@ -218,7 +219,8 @@ def _passes(error: Exception) -> bool:
 def _finish(call: Call, job: Job, state: str, problem: str, show: Show) -> None:
     """The end of a job and the callback that tells of it, together."""
     with call.store.transaction() as db:
-        db.execute("UPDATE job SET state = ? WHERE id = ?", (state, job.id))
+        until = call.store.now() + RESULTS_LAST_S
+        db.execute("UPDATE job SET state = ?, files_until = ? WHERE id = ?", (state, until, job.id))
         if problem:
             db.execute("UPDATE job SET result = json_set(result, '$.error_message', ?) WHERE id = ?", (problem, job.id))
         ended = find(db, call, job.kind, job.id)
@@ -233,6 +235,7 @@ def _no_dispatch(_: object) -> Answer:
 
 def _job(row: sqlite3.Row) -> Job:
     values = dict(row)
+    del values["files_until"]
     for name in ("request", "progress", "result"):
         values[name] = json.loads(values[name])
     return Job(**values)

@@ -1,8 +1,6 @@
 """Which workers run beside the calls of an API: the place where a family that works in the background puts its own."""
 
-from functools import partial
-
-from farebox.crm import attachments, bulk_read, bulk_write, deleted, deliveries, jobs, mass
+from farebox.crm import bulk_read, bulk_write, deliveries, jobs, mass, trimming
 from farebox.crm.background import Workers
 from farebox.crm.settings import Settings
 from farebox.crm.store import Store
@@ -19,6 +17,6 @@ def make_workers(store: Store, settings: Settings) -> Workers:
     """The workers of an API over `store`, not yet started."""
     workers = Workers()
     workers.add(deliveries.make_worker(store, settings))
-    workers.add(deleted.make_worker(partial(deleted.trim, store), partial(attachments.trim, store)))
+    workers.add(trimming.make_worker(store))
     workers.add(jobs.make_worker(store, settings, KINDS, workers))
     return workers
