@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from farebox.errors import JournalCorruptError, JournalError
+from farebox.journal.adoption import adopt
 from farebox.journal.damage import find, give_up
 from farebox.journal.directory import mark_path, segment_path, segments
 from farebox.journal.extents import extents
@@ -236,3 +237,76 @@ def test_segments_that_quota_has_settled_may_be_gone_and_those_it_needs_may_not(
     assert numbers_in(directory, first.position) == everything[-len(numbers_in(directory, third.previous)) :]
     with pytest.raises(JournalError, match="accept-loss i1"):
         numbers_in(directory, START)
+
+
+def without_mark(directory: Path) -> Path:
+    """The journal of a gateway that died, and the file of whose last mark was lost."""
+    mark_path(directory, SEGMENTS).unlink()
+    return segment_path(directory, SEGMENTS)
+
+
+def test_a_lost_last_mark_loses_nothing_where_every_record_is_whole(directory: Path, numbers_in: Any) -> None:
+    everything = numbers_in(directory)
+    without_mark(directory)
+    with adopt(directory) or pytest.fail("it is free") as adopted:
+        assert adopted.corrupt is None
+    assert numbers_in(directory) == everything
+    assert find(directory) == []
+
+
+@pytest.mark.parametrize("also", ["nothing", "the head", "an earlier head"])
+def test_with_the_last_mark_lost_what_cannot_be_read_at_the_end_is_damage_and_no_torn_tail(
+    directory: Path, numbers_in: Any, also: str
+) -> None:
+    everything = numbers_in(directory)
+    last, earlier = len(in_segment(directory, SEGMENTS)), len(in_segment(directory, 2))
+    path = segment_path(directory, SEGMENTS)
+    flip(path, in_segment(directory, SEGMENTS)[-1] + 20)
+    without_mark(directory)
+    if also == "the head":
+        flip(path, 40)
+    elif also == "an earlier head":
+        flip(segment_path(directory, 2), 40)
+    else:
+        with adopt(directory) or pytest.fail("it is free") as adopted:
+            assert adopted.corrupt is not None, "it may have been promised"
+    shown: list[list[Any]] = []
+    give_up(directory, confirm=lambda damages: shown.append(damages) or True)  # type: ignore[func-returns-value]
+    assert [len(damages) for damages in shown] == ([1, 1] if also == "an earlier head" else [1])
+    assert find(directory) == []
+    lost = {"nothing": 1, "the head": last, "an earlier head": 1 + earlier}[also]
+    assert len(set(everything) - set(numbers_in(directory))) == lost
+
+
+@pytest.mark.parametrize("meanwhile", ["restored", "damaged further"])
+def test_nothing_is_given_up_that_was_not_shown(directory: Path, numbers_in: Any, meanwhile: str) -> None:
+    everything, whole = numbers_in(directory), segment_path(directory, 2).read_bytes()
+    third, next_one = in_segment(directory, 2)[3:5]
+    elsewhere = in_segment(directory, 3)[1]
+    flip(segment_path(directory, 2), third + 20)
+
+    def change(_: object) -> bool:
+        if meanwhile == "restored":
+            segment_path(directory, 2).write_bytes(whole)
+        else:
+            flip(segment_path(directory, 2), next_one + 20)
+        return True
+
+    with pytest.raises(JournalError, match="no longer as it was shown"):
+        give_up(directory, confirm=change)
+    assert not list(directory.glob("*.lost"))
+    segment_path(directory, 2).write_bytes(whole)
+    assert numbers_in(directory) == everything
+    flip(segment_path(directory, 2), third + 20)
+    rounds: list[list[Any]] = []
+
+    def damage_elsewhere(damages: list[Any]) -> bool:
+        rounds.append(damages)
+        if len(rounds) == 1:
+            flip(segment_path(directory, 3), elsewhere + 20)
+        return len(rounds) == 1
+
+    accepted = give_up(directory, confirm=damage_elsewhere)
+    assert accepted == rounds[0]
+    assert [damage.loss.start.segment for damage in rounds[1]] == [3], "what came meanwhile is shown by itself"
+    assert find(directory) == rounds[1]

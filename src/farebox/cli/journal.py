@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,7 +69,8 @@ def accept_loss(
 ) -> None:
     """Give up what cannot be read of one journal; all the rest is settled, loaded and removed within half a minute.
 
-    First see whether the file can be restored from a copy: then nothing is lost. The damaged bytes stay where they are
+    Exactly what is shown is given up, nothing that was damaged or restored meanwhile. First see whether the file can be
+    restored from a copy: then nothing is lost. The damaged bytes stay where they are
     until their journal goes, and `NNNNNNNN.lost` beside them says what was given up. Safe to repeat.
     """
     from farebox.errors import UnknownNameError
@@ -79,12 +80,18 @@ def accept_loss(
     root, spend = _places(data)
     if incarnation not in incarnations(root):
         raise UnknownNameError(f"There is no journal {incarnation!r} in {root}; see `farebox journal check`.")
-    finding = _look(root, incarnation, spend)
-    if not json_output:
-        _print(finding)
-    if finding.damages and not yes and not typer.confirm("Give this up for good?"):
+    declined = False
+
+    def confirm(damages: list[Damage]) -> bool:
+        nonlocal declined
+        if not json_output:
+            _print(replace(_look(root, incarnation, spend), damages=tuple(damages)))
+        declined = not yes and not typer.confirm("Give this up for good?")
+        return not declined
+
+    accepted = give_up(root / incarnation, needed_from=lambda: spend.settled_to(incarnation), confirm=confirm)
+    if declined:
         raise typer.Exit(DAMAGED)
-    accepted = give_up(root / incarnation, needed_from=lambda: spend.settled_to(incarnation))
     if json_output:
         print(json.dumps({"incarnation": incarnation, "accepted": [_place(damage) for damage in accepted]}, indent=2))
     elif accepted:

@@ -123,10 +123,20 @@ def _settle(directory: Path, lock: int, disk: Disk) -> AdoptedDirectory:
 
 
 def _scan(directory: Path, last: Extent) -> Scan:
-    """With durability `os` the mark proves nothing in another boot: power may have taken what was only written."""
-    mark = read_mark(directory, last.header.segment)
+    """With durability `os` the mark proves nothing in another boot: power may have taken what was only written.
+
+    A mark whose file is gone was lost, which power does not do: whatever stands there may have been promised, so that
+    bytes after the last whole record are damage, not a torn tail.
+    """
     data = memoryview(segment_path(directory, last.header.segment).read_bytes())
     promised = last.header.durability == "disk" or last.header.boot_id == boot_id()
+    try:
+        mark = read_mark(directory, last.header.segment)
+    except FileNotFoundError:
+        found = scan(data, header=last.header, durable=HEADER_BYTES, synced=promised)
+        if not (promised and found.dropped):
+            return found
+        return scan(data, header=last.header, durable=found.end + found.dropped, synced=promised)
     durable = mark.durable if mark and promised else HEADER_BYTES
     return scan(data, header=last.header, durable=durable, synced=promised)
 
@@ -144,7 +154,8 @@ def _seal(directory: Path, header: Header, found: Scan, disk: Disk) -> None:
 
 def _publish_end(directory: Path, segment: int, end: int, disk: Disk) -> None:
     """Write the sealed mark, also where it says so already: after a failed sync a second one alone writes nothing."""
-    fd = disk.open(mark_path(directory, segment))
+    path = mark_path(directory, segment)
+    fd = disk.open(path) if path.exists() else disk.create(path)
     try:
         write_whole(disk, fd, pack_mark(Mark(segment, end, sealed=True)), 0)
         disk.fdatasync(fd)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import msgspec
 from farebox.errors import JournalCorruptError, JournalError
 from farebox.journal import losses
 from farebox.journal.adoption import adopt
-from farebox.journal.directory import read_mark, segment_path, segments, try_lock
+from farebox.journal.directory import read_mark, segment_path, segments
 from farebox.journal.disk import Disk, OsDisk
 from farebox.journal.extents import Extent, extents, opened, whole_until
 from farebox.journal.losses import Loss
@@ -61,38 +60,54 @@ def find(directory: Path, *, needed_from: Callable[[], Position] = lambda: START
 
 
 def give_up(
-    directory: Path, disk: Disk | None = None, *, needed_from: Callable[[], Position] = lambda: START
+    directory: Path,
+    disk: Disk | None = None,
+    *,
+    needed_from: Callable[[], Position] = lambda: START,
+    confirm: Callable[[list[Damage]], bool] = lambda _: True,
 ) -> list[Damage]:
-    """Accept the loss of all that cannot be read; what was accepted now. Safe to repeat.
+    """Accept the loss of what cannot be read, exactly as `confirm` was shown it; what was accepted. Safe to repeat.
 
-    An orphan is sealed first, as adoption does, so that its last segment is looked at too. Quota's adopter and usage's
-    shipper go on by themselves. Raises `JournalError` when it cannot be written down.
+    An orphan is sealed first, as adoption does, so that its last segment is looked at too; where a lost head keeps that
+    from being done, it is done once the head was given up, and what is found then is shown by itself. Quota's adopter
+    and usage's shipper go on by themselves.
+
+    Raises `JournalError` when the journal is no longer as it was shown (nothing more is accepted then), or when what
+    was accepted cannot be written down.
     """
     disk = disk or OsDisk()
-    accepted = []
+    accepted: list[Damage] = []
     try:
-        lock = try_lock(directory)
-        if lock is not None:
-            os.close(lock)
-            accepted += _accept(directory, [d for d in find(directory, needed_from=needed_from) if _is_whole(d)], disk)
-            adopted = adopt(directory, disk)
-            if adopted is not None:
-                adopted.release()
-        accepted += _accept(directory, find(directory, needed_from=needed_from), disk)
+        while True:
+            _seal_orphan(directory, disk)
+            shown = find(directory, needed_from=needed_from)
+            if not shown or not confirm(shown):
+                break
+            _require_still(directory, shown, find(directory, needed_from=needed_from))
+            losses.accept(directory, [damage.loss for damage in shown], disk)
+            accepted += shown
         disk.sync_directory(directory)  # also for what an earlier attempt accepted and could not make durable
     except OSError as error:
         raise JournalError(f"{directory} cannot be looked at or written: {error.strerror}. Check the disk.") from error
     return accepted
 
 
-def _accept(directory: Path, damages: list[Damage], disk: Disk) -> list[Damage]:
-    if damages:
-        losses.accept(directory, [damage.loss for damage in damages], disk)
-    return damages
+def _seal_orphan(directory: Path, disk: Disk) -> None:
+    try:
+        adopted = adopt(directory, disk)
+    except JournalCorruptError:  # a head that cannot be read, which `find` says
+        return
+    if adopted is not None:
+        adopted.release()
 
 
-def _is_whole(damage: Damage) -> bool:
-    return bool(damage.loss.whole_segments())
+def _require_still(directory: Path, shown: list[Damage], now: list[Damage]) -> None:
+    """The places that were shown are damaged as they were: neither restored meanwhile, nor grown, nor joined."""
+    if not {damage.loss for damage in shown} <= {damage.loss for damage in now}:
+        raise JournalError(
+            f"{directory} is no longer as it was shown: a file was restored, removed or damaged further meanwhile. "
+            "Nothing was given up; look again with `farebox journal check`."
+        )
 
 
 def _unreadable(directory: Path) -> Iterator[tuple[int, str]]:
@@ -125,7 +140,10 @@ def _gaps(directory: Path, gone: dict[int, str], needed: Position) -> Iterator[L
 
 def _end_of(directory: Path, segment: int) -> Position:
     """As far as a segment without a readable head can have been committed."""
-    mark = read_mark(directory, segment)
+    try:
+        mark = read_mark(directory, segment)
+    except FileNotFoundError:  # lost with the head: the whole file may have been committed
+        mark = None
     size = segment_path(directory, segment).stat().st_size
     return Position(segment, max(HEADER_BYTES, mark.durable if mark else size))
 
