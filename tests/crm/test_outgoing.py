@@ -10,6 +10,7 @@ from tests.crm.receiver import Receiver
 from farebox.crm.outgoing import UndeliveredError, UrlRefusedError, check_url, post
 
 GOOD = ["https://example.com/hook?a=1", "https://example.com:8443/", "https://93.184.216.34/x"]
+GOOD += ["https://[2606:2800:220:1::1]/", "https://[64:ff9b::93.184.216.34]/", "https://[2002:5db8:d822::1]/"]
 NEVER = [
     "http://example.com/",
     "ftp://example.com/",
@@ -20,6 +21,16 @@ NEVER = [
     "https://169.254.169.254/latest/meta-data",
     "https://[fe80::1]/",
     "https://[::ffff:10.0.0.1]/",
+    "https://[64:ff9b::10.0.0.1]/",
+    "https://[64:ff9b::7f00:1]/",
+    "https://[64:ff9b:1::8.8.8.8]/",
+    "https://[2002:a00:1::1]/",
+    "https://[2002:7f00:1::1]/",
+    "https://[2001:0:808:808:0:0:f5ff:fffe]/",
+    "https://[::10.0.0.1]/",
+    "https://[::ffff:0:10.0.0.1]/",
+    "https://[fec0::1]/",
+    "https://[ff0e::1]/",
     "https://0.0.0.0/",
     "https://224.0.0.1/",
     "https://example.com/\r\nX: y",

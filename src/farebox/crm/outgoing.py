@@ -20,6 +20,10 @@ TIMEOUT_S: Final = 10.0
 ANSWER_BYTES_MAX: Final = 64 * 1024
 URL_LENGTH_MAX: Final = 2_048
 SUCCESSES = range(200, 300)
+GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+"""All that IANA has given out for hosts anywhere; other IPv6 addresses are local, reserved or IPv4 in disguise."""
+NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+"""RFC 6052: the last 32 bits are an IPv4 address, to which a translator leads."""
 
 
 class UrlRefusedError(Exception):
@@ -177,8 +181,23 @@ def _check_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address, *, al
         address = address.ipv4_mapped
     if address.is_loopback and allow_local:
         return
-    if not address.is_global or address.is_multicast:
+    if not all(map(_is_public, (address, *_led_to(address)))):
         raise UrlRefusedError(f"{address} is no public address")
+
+
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    if isinstance(address, ipaddress.IPv6Address) and address not in GLOBAL_UNICAST and address not in NAT64:
+        return False
+    return address.is_global and not address.is_multicast
+
+
+def _led_to(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> tuple[ipaddress.IPv4Address, ...]:
+    """The IPv4 addresses inside an IPv6 one, at which a translator or a tunnel ends: NAT64, 6to4, Teredo."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return ()
+    if address in NAT64:
+        return (ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF),)
+    return address.teredo or (() if address.sixtofour is None else (address.sixtofour,))
 
 
 def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
