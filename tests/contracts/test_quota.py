@@ -166,6 +166,21 @@ def test_unleased_spend_first_told_by_the_journal_of_the_dead_raises_no_alarm(wo
     assert world.store.alarms() == ()
 
 
+def test_unleased_spend_told_in_several_syncs_of_one_adoption_excuses_nothing_twice(world: World) -> None:
+    dead = world.gateway()
+    dead.sync(needs=(100,))
+    chunks = [Chunk(Position(1, 100)), Chunk(Position(1, 200)), Chunk(Position(1, 300))]
+    for chunk, account, amount in zip(chunks, (ACCOUNT, ACCOUNT, OTHER), (100, 500, 70), strict=True):
+        chunk.add(account, world.second(), amount)
+    chunks[1].unleased[ACCOUNT] = 300  # of 500; 200 were spent without anybody having lent them
+    chunks[2].unleased[OTHER] = 70
+    rest = Rest(chunks)
+    while settle_one(world.store, dead.gateway.incarnation, rest):
+        pass
+    assert world.used() == 600
+    assert sum(alarm.over for alarm in world.store.alarms()) == 200
+
+
 def test_the_part_of_a_grant_above_the_plans_own_credits_is_told(world: World) -> None:
     world.allowances[ACCOUNT] = allowance(1_000, plan_part=600)
     gateway = world.gateway()

@@ -95,6 +95,9 @@ def settle_one(store: QuotaStore, incarnation: str, rest: Rest) -> bool:
         closing=closing,
     )
     store.sync(request)
+    for account in chunk.rows:  # said with this sync for all of them: it is in what was kept, or settled
+        for each in rest.chunks:
+            each.unleased.pop(account, None)
     del rest.chunks[:1]
     return not closing and bool(rest.chunks)
 
