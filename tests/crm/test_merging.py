@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from typing import Any
 
-from farebox.testing.crm import Caller
+from farebox.testing.crm import Caller, RunningCrm
 
 
 def test_a_clone_has_the_values_and_an_id_and_number_of_its_own(caller: Caller) -> None:
@@ -67,6 +67,32 @@ def test_what_cannot_be_merged_changes_nothing(caller: Caller) -> None:
         answer = merge(caller, "Leads", ids[0], *children)
         assert (answer.status_code, answer.json()["code"]) == (400, code), children
     assert caller.get("Leads", fields="id").json()["info"]["count"] == 4
+
+
+def test_a_master_takes_no_unique_value_that_a_record_beside_them_holds(crm: RunningCrm, caller: Caller) -> None:
+    mail = {"Email": "a@b.example"}
+    ids = caller.insert("Leads", {"Last_Name": "A"}, {"Last_Name": "B", **mail}, {"Last_Name": "C", **mail})
+    with crm.store.transaction() as db:  # a rule that is younger than the records
+        unique = '{"Leads": ["Email"]}'
+        db.execute("UPDATE organisation SET unique_fields = ? WHERE zgid = ?", (unique, caller.credentials.zgid))
+    child = {"id": ids[1], "_fields": [{"api_name": "Last_Name"}, {"api_name": "Email"}]}
+    answer = merge(caller, "Leads", ids[0], child)
+    assert (answer.status_code, answer.json()["code"], answer.json()["message"]) == (
+        400,
+        "DUPLICATE_DATA",
+        "duplicate data",
+    )
+    details = answer.json()["details"]
+    assert (details["api_name"], details["json_path"], details["id"]) == (
+        "Email",
+        "$.data[0]._fields[1].api_name",
+        ids[2],
+    )
+    assert details["duplicate_record"]["module"]["api_name"] == "Leads"
+    assert caller.record("Leads", ids[0])["Last_Name"] == "A"
+    assert caller.record("Leads", ids[1])["Last_Name"] == "B"
+    assert merge(caller, "Leads", ids[0], child, {"id": ids[2]}).status_code == 200
+    assert caller.record("Leads", ids[0])["Email"] == "a@b.example"
 
 
 def test_the_official_sdks_form_is_understood(caller: Caller) -> None:

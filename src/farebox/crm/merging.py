@@ -6,6 +6,7 @@ Source: Zoho CRM v7 merge-records, clone.
 import json
 import re
 import sqlite3
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -15,12 +16,20 @@ from farebox.crm.errors import ApiError, invalid_body_id, invalid_data, invalid_
 from farebox.crm.records import RecordWriter
 from farebox.crm.route import route
 from farebox.crm.schema import ANY_MODULE, DataType, Module
-from farebox.crm.validate import Checked, check_record, parse_id
+from farebox.crm.validate import Checked, Stored, check_record, parse_id
 from farebox.crm.writing import answer_all, attempt, records_of, success
 
 CHILDREN_MAX: Final = 2
 FIRST_NAME: Final = re.compile(r'\$\."?(\w+)')
 """The field a path of SQLite's JSON begins with: `$.Account_Name`, `$."Quoted_Items"[0]."Product_Name"`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A value that the master takes of a child, and where the body asks for it."""
+
+    value: Stored
+    json_path: str
 
 
 def clone(call: Call, module: Module, *, record_id: int) -> Answer:
@@ -64,15 +73,18 @@ def merge(call: Call, module: Module, *, record_id: int) -> Answer:
         writer = RecordWriter(call, module, db)
         if writer.find(record_id) is None:
             raise invalid_path_id(1)
-        changes: dict[str, Any] = {}
+        taken: dict[str, _Taken] = {}
         children: list[int] = []
         for position, data in enumerate(given):
-            child, taken = _child(writer, data, f"{path}[{position}]", others=[record_id, *children])
+            child, wanted = _child(writer, data, f"{path}[{position}]", others=[record_id, *children])
             children.append(child["id"])
-            changes.update(taken)
+            taken.update(wanted)
         for child_id in children:
             move_related(call, db, source=child_id, target=record_id)
             writer.delete(_living(writer, child_id))
+        changes = {name: each.value for name, each in taken.items()}
+        # what the children held is free by now
+        writer.verify_unique(changes, lambda name: taken[name].json_path, own_id=record_id)
         writer.update(_living(writer, record_id), Checked(values=changes), append={})
     result = success("merge completed successfully", {"id": str(record_id)})
     return Answer(status=200, payload={"merge" if wrapped else "data": [result]})
@@ -85,7 +97,9 @@ def _living(writer: RecordWriter, record_id: int) -> sqlite3.Row:
     return row
 
 
-def _child(writer: RecordWriter, data: object, path: str, *, others: list[int]) -> tuple[sqlite3.Row, dict[str, Any]]:
+def _child(
+    writer: RecordWriter, data: object, path: str, *, others: list[int]
+) -> tuple[sqlite3.Row, dict[str, _Taken]]:
     """A record to merge, and its values that the master takes."""
     if not isinstance(data, dict):
         raise invalid_data(api_name="data", json_path=path, expected_data_type="jsonobject")
@@ -107,7 +121,8 @@ def _child(writer: RecordWriter, data: object, path: str, *, others: list[int]) 
         field = writer.module.by_name.get(name) if isinstance(name, str) else None
         if field is None or (field.read_only and field.data_type is not DataType.AUTONUMBER):
             raise invalid_data(api_name="api_name", json_path=f"{path}._fields[{position}].api_name")
-        taken[field.api_name] = row["owner"] if field.api_name == "Owner" else body.get(field.api_name)
+        value = row["owner"] if field.api_name == "Owner" else body.get(field.api_name)
+        taken[field.api_name] = _Taken(value, f"{path}._fields[{position}].api_name")
     return row, taken
 
 

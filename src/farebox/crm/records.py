@@ -1,7 +1,7 @@
 """Records of one module in the store: find, write, delete, and what only the store can check."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -55,10 +55,14 @@ class RecordWriter:
         for each in checked.references:
             if not self._exists(each):
                 raise invalid_related_id(api_name=each.api_name, json_path=each.json_path, related_id=each.record_id)
+        self.verify_unique(checked.values, lambda name: f"{path}.{name}", own_id=own_id)
+
+    def verify_unique(self, values: Mapping[str, Stored], path_of: Callable[[str], str], *, own_id: int | None) -> None:
+        """Raise DUPLICATE_DATA for a unique value that another record holds; `path_of` a field: where it was given."""
         for name in self.module.unique_fields:
-            other = self.find_by_value(name, checked.values.get(name))
+            other = self.find_by_value(name, values.get(name))
             if other is not None and other != own_id:
-                raise self._duplicate(name, f"{path}.{name}", other)
+                raise self._duplicate(name, path_of(name), other)
 
     def insert(self, checked: Checked) -> Details:
         """Write a new record; the details of its result."""
