@@ -134,6 +134,7 @@ def test_nothing_sticks_out_of_the_window(world: World, sign_in: SignIn, path: s
     world.loaded()
     page = sign_in(path=path, viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(HIDDEN_TABLES) == [], "a number that one must scroll sideways for is not seen"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -147,6 +148,9 @@ def test_text_stands_out_from_what_is_behind_it(world: World, sign_in: SignIn, s
     faint = page.evaluate(CONTRAST)
     assert faint == []
 
+
+HIDDEN_TABLES = """() => [...document.querySelectorAll(".scroll")]
+  .filter((each) => each.scrollWidth > each.clientWidth).map((each) => each.firstElementChild.className)"""
 
 CONTRAST = """() => {
   const linear = (v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;

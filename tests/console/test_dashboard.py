@@ -153,7 +153,7 @@ def test_what_quota_has_not_settled_yet_is_said_too(served: World) -> None:
 def test_an_org_without_calls_is_told_how_to_begin(served: World) -> None:
     page = text_of(served)
     assert "No calls yet: here is how to begin" in page
-    assert "farebox key add acme" in page
+    assert "farebox app add acme my-app , then farebox key add acme --app my-app" in page
     assert re.search(r'curl -H "X-Farebox-Key: fbx_\.\.\." http://127\.0\.0\.1:8080/crm/v8/\w+', page)
 
 
@@ -169,15 +169,19 @@ def test_from_80_per_cent_on_the_page_says_what_is_left_and_what_can_be_done(
     page = text_of(served)
     assert f"{left} of 52,500 credits are left" in page
     assert "Nothing is refused yet" in page
-    spent = f"{used:,} credits, 100.0 %. Among users by Ben Okafor : {used:,}, 100.0 %."
-    assert f"Pause what can wait. Most was spent by the application sync : {spent}" in page
-    assert "farebox org set acme" in page
+    mostly = f"spent 100.0 % of the credits ({used:,})"
+    assert f"Pause what can wait. Of the applications , sync {mostly}; of the users , Ben Okafor {mostly}." in page
+    assert "More licences, an add-on or a higher plan count within a second" in page
+    assert "farebox org set acme --product crm and --users N , --addon N or --plan PLAN ." in page
 
 
 def test_at_100_per_cent_the_page_says_what_has_stopped_and_when_credits_return(served: World) -> None:
     use(served, 2_500, seconds_ago=86_000)
     use(served, 50_000, seconds_ago=80_000)
-    served.refuse("ben", refusals=342)
+    served.refuse("ben", refusals=1)
+    served.loaded()
+    assert re.search(r" 1 refused so far, the last at [\d:]+, of the application sync ;", text_of(served))
+    served.refuse("ben", refusals=341)
     served.loaded()
     page = text_of(served)
     assert "Calls are refused: all 52,500 credits are used" in page
@@ -188,6 +192,15 @@ def test_at_100_per_cent_the_page_says_what_has_stopped_and_when_credits_return(
     assert re.search(r"351 refused so far, the last at [\d:]+, 342 of them of the application sync ;", page)
     assert re.search(r"2,500 (tomorrow )?at \d\d:\d\d:\d\d \(in 6 min\), 2,500 within the hour", page)
     assert re.search(r"50 % free \(26,250 credits\) (tomorrow )?at \d\d:\d\d:\d\d, if nothing more is spent", page)
+
+
+def test_where_the_plan_gives_no_more_only_a_higher_plan_is_said_to_help(served: World) -> None:
+    served.call("olga", org="other", credits=4_500)
+    served.loaded()
+    page = text_of(served, PAGE.replace("acme", "other"), "olga@other.example")
+    assert "The plan gives at most 5,000, so only a higher plan does" in page
+    assert "farebox org set other --product crm --plan PLAN" in page
+    assert "add-on" not in page
 
 
 def test_a_lowered_total_is_said_to_be_overrun(served: World) -> None:
