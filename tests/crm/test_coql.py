@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from farebox.crm import narrowing
+from farebox.crm.organisations import UserSeed
 from farebox.testing.crm import Caller, RunningCrm
 
 Row = dict[str, Any]
@@ -282,3 +283,12 @@ def test_a_text_is_found_by_itself_whatever_is_in_it(caller: Caller, text: str) 
         return
     assert answer.status_code == 200, answer.text
     assert [each["id"] for each in answer.json()["data"]] == ids[:1]
+
+
+def test_a_user_without_a_first_name_is_called_the_same_in_a_column_a_condition_and_a_look_up(crm: RunningCrm) -> None:
+    solo = crm.create_organisation(users=[UserSeed(email="solo@x.example", last_name="Solo")])
+    with crm.caller(solo) as caller:
+        caller.insert("Leads", {"Last_Name": "A"})
+        query = "select Owner, Owner.full_name, Owner.last_name from Leads where Owner.full_name = 'Solo'"
+        (row,) = caller.send("POST", "coql", {"select_query": query}).json()["data"]
+    assert (row["Owner"]["name"], row["Owner.full_name"], row["Owner.last_name"]) == ("Solo", "Solo", "Solo")

@@ -195,9 +195,7 @@ class Query:
             last = position == len(column.path) - 1
             alias = self._joined(alias, lookup, column.target if last else None)
         if alias.startswith("u"):
-            if column.field.api_name == "full_name":
-                return f"({alias}.first_name || ' ' || {alias}.last_name)"
-            return f"{alias}.{USER_COLUMNS[column.field.api_name]}"
+            return USER_COLUMNS[column.field.api_name].format(user=alias)
         system = SYSTEM_COLUMNS.get(column.field.api_name)
         if system is not None:
             return f"{alias}.{system}"
@@ -254,14 +252,10 @@ class Query:
 
 
 USER_COLUMNS = {
-    "id": "id",
-    "first_name": "first_name",
-    "last_name": "last_name",
-    "email": "email",
-    "status": "status",
-    "full_name": "first_name",  # and the last one
+    **{name: f"{{user}}.{name}" for name in ("id", "first_name", "last_name", "email", "status")},
+    "full_name": "trim({user}.first_name || ' ' || {user}.last_name)",
 }
-"""What can be read of a user through an owner."""
+"""What can be read of a user through an owner, as SQL over the user's alias."""
 
 _NEGATIONS = {
     Operator.NOT_EQUAL: Operator.EQUAL,

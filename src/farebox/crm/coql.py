@@ -243,7 +243,7 @@ class _Binder:
         if column.field is not ID and column.field.data_type in (DataType.LOOKUP, DataType.OWNER):
             alias = self._query.record_of(column)
             of_user = column.field.data_type is DataType.OWNER
-            name = self._select(f"trim({alias}.first_name || ' ' || {alias}.last_name)" if of_user else f"{alias}.name")
+            name = self._select(USER_COLUMNS["full_name"].format(user=alias) if of_user else f"{alias}.name")
         return _Shown(item, column, self._select(expression), name)
 
     def _select(self, expression: str) -> int:
