@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
-from typing import Any
+from hashlib import sha256
+from typing import Any, ClassVar
 
 import pytest
 
 from farebox import cards
 from farebox.config import HttpUrl, Introspection
 from farebox.domain.cards import CompiledCard
+from farebox.gateway import tokens as tokens_module
 from farebox.gateway.http1_request import RequestHead
+from farebox.gateway.tokens import ASKING_MAX, INACTIVE, Claims, TokenBook
 from farebox.testing.system import in_time, seconds_until
 from farebox.testing.upstream import Behaviour, StubUpstream
 
-from .conftest import Gateway, GatewayMaker, until
+from .conftest import Caller, Gateway, GatewayMaker, until
 
 LEASE_SECONDS = 2.0
 
@@ -352,6 +356,99 @@ def test_nobody_waits_longer_for_a_token_than_the_gateway_is_told(
     assert {answer.status for answer in answers} == {503}
     assert b"longer than 0.2 s" in answers[-1].body
     assert len(by_token.server.requests) <= 8, "those who gave up while they waited are not asked about"
+
+
+STRANGERS = 150
+"""Made-up tokens of one address: more than the 8 questions under way by far."""
+
+
+def made_up(gateway: Gateway, *, source: str) -> list[Caller]:
+    """One address asks with many tokens nobody ever vouched for, and waits."""
+    callers = [Caller(gateway.address, source=source) for _ in range(STRANGERS)]
+    for number, caller in enumerate(callers):
+        caller.say(f"GET /crm/v8/Leads HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer made-up-{number}\r\n\r\n")
+    return callers
+
+
+def asked_before(server: StubUpstream, token: str) -> int:
+    """How many questions the authorization server got before that about a token."""
+    return next(n for n, request in enumerate(server.requests) if f"token={token}&".encode() in request.body + b"&")
+
+
+def waiting(gateway: Gateway) -> int:
+    tokens = gateway.worker.plane.routes[0].identifier.tokens
+    assert tokens is not None
+    return len(tokens._waiting)
+
+
+def test_an_address_with_made_up_tokens_holds_up_no_other_one(by_token: ByToken) -> None:
+    by_token.server.answer("/oauth/introspect", Behaviour(body=b'{"active":true,"org":"acme"}', delay_seconds=0.1))
+    gateway = by_token.start()
+    strangers = made_up(gateway, source="127.0.0.2")
+    until(lambda: waiting(gateway) >= STRANGERS - 3 * ASKING_MAX)
+    honest = gateway.caller().say("GET /crm/v8/Leads HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer honest\r\n\r\n")
+    began = len(by_token.server.requests)
+    assert honest.hear().status == 200
+    assert asked_before(by_token.server, "honest") <= began + ASKING_MAX + 2, "behind those under way, and one turn"
+    for caller in strangers:
+        caller.close()
+
+
+def test_a_token_that_was_vouched_for_is_asked_about_again_before_unknown_ones(make_gateway: GatewayMaker) -> None:
+    with StubUpstream() as server:
+        by = ByToken(make_gateway, server, token_cache_seconds=1.0)
+        server.answer("/oauth/introspect", Behaviour(body=b'{"active":true,"org":"acme"}', delay_seconds=0.1))
+        gateway = by.start()
+        ask = "GET /crm/v8/Leads HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer vouched\r\n\r\n"
+        assert gateway.caller().say(ask).hear().status == 200
+        tokens = gateway.worker.plane.routes[0].identifier.tokens
+        assert tokens is not None
+        digest = sha256(b"vouched").digest()
+        until(lambda: gateway.on_loop(lambda: tokens.believed_until(digest) < tokens.now()))
+        server.requests.clear()
+        strangers = made_up(gateway, source="127.0.0.1")
+        until(lambda: waiting(gateway) >= STRANGERS - 3 * ASKING_MAX)
+        began = len(server.requests)
+        assert gateway.caller().say(ask).hear().status == 200
+        assert asked_before(server, "vouched") <= began + ASKING_MAX + 2, "from the very address that floods"
+        for caller in strangers:
+            caller.close()
+
+
+def test_the_queue_of_tokens_is_bounded_and_whoever_has_most_waiting_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens_module, "WAITING_MAX", 4)
+
+    class Silent:
+        pool = None
+        asked: ClassVar[list[bytes]] = []
+
+        def ask(self, token: bytes, _tell: Any) -> None:
+            self.asked.append(token)
+
+    async def run() -> None:
+        book = TokenBook(Silent(), entries_max=16, wait_seconds=60, loop=asyncio.get_running_loop())  # type: ignore[arg-type]
+
+        def ask(token: bytes, address: str) -> asyncio.Future[Any]:
+            return book.ask(token, sha256(token).digest(), address=address)
+
+        flood = [ask(b"%d" % n, "stranger") for n in range(ASKING_MAX + 6)]
+        assert [future.done() for future in flood] == [False] * (ASKING_MAX + 4) + [True] * 2
+        honest = ask(b"honest", "elsewhere")
+        assert not honest.done()
+        assert flood[ASKING_MAX + 3].done(), "the stranger's newest made room"
+        assert flood[ASKING_MAX + 3].result().code == "IDENTITY_UNAVAILABLE"
+        book._told(sha256(b"0").digest(), INACTIVE, 10.0)
+        book._told(sha256(b"1").digest(), INACTIVE, 10.0)
+        assert b"honest" in Silent.asked
+        for number in range(100):
+            book._asked[bytes([number])] = []
+            book._told(bytes([number]), Claims("acme", "", "") if number < 8 else INACTIVE, 60.0)
+        assert all(isinstance(book.known(bytes([number])), Claims) for number in range(8)), "vouched ones stay"
+        assert len(book) == 16
+        for future in (*flood, honest):
+            future.cancel()
+
+    asyncio.run(run())
 
 
 def test_a_caller_that_leaves_while_its_token_is_asked_about_changes_nothing(

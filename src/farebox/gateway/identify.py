@@ -19,6 +19,7 @@ from farebox.domain.identity import Account
 from farebox.domain.names import clean
 from farebox.gateway.concurrency import Concurrency
 from farebox.gateway.http1_request import RequestHead
+from farebox.gateway.proxies import TrustedProxies, neighbourhood
 from farebox.gateway.refuse import Refusal
 from farebox.gateway.tokens import Claims, Inactive, TokenBook, Told, unavailable
 from farebox.quota.directory_image import DirectoryImage
@@ -93,6 +94,7 @@ class Identifier:
         fixed: tuple[str, str] | None = None,
         tokens: TokenBook | None = None,
         asks_for: str = "",
+        proxies: TrustedProxies,
     ) -> None:
         self._upstream = upstream
         self._product = product
@@ -101,11 +103,12 @@ class Identifier:
         self._fixed = fixed
         self._tokens = self.tokens = tokens
         self._asks_for = asks_for
+        self._proxies = proxies
         self._image: DirectoryImage | None = None
         self._callers: dict[tuple[str | bytes, ...] | bytes, Identified] = {}
 
-    def identify(self, head: RequestHead) -> Identified | asyncio.Future[Identified]:
-        """The caller, a refusal, or a future of either while a token is asked about."""
+    def identify(self, head: RequestHead, peer: str = "") -> Identified | asyncio.Future[Identified]:
+        """The caller, a refusal, or a future of either while a token is asked about. `peer`: whose connection it is."""
         image = self._directory()
         if image is not self._image or len(self._callers) >= CALLERS_MAX:
             self._image = image
@@ -119,7 +122,7 @@ class Identifier:
                 return known.caller
         keys, token = _credentials(head, keys_only=self._tokens is None and self._fixed is None)
         if tokens is not None and token is not None:
-            return self._by_token(head, image, keys, token, tokens)
+            return self._by_token(head, image, keys, token, tokens, peer=peer)
         if len(keys) == 1 and self._fixed is None:  # nearly every call of a key upstream: one digest, one look-up
             digest = sha256(keys[0]).digest()
             who = self._callers.get(digest)
@@ -158,7 +161,7 @@ class Identifier:
             known.caller, known.identifier, known.image, known.until = who, self, image, until
 
     def _by_token(
-        self, head: RequestHead, image: DirectoryImage, keys: list[bytes], token: bytes, tokens: TokenBook
+        self, head: RequestHead, image: DirectoryImage, keys: list[bytes], token: bytes, tokens: TokenBook, *, peer: str
     ) -> Identified | asyncio.Future[Identified]:
         if keys and self._asks_for:  # the key says who calls: nothing is paid to find it out
             return self._by_keys(image, keys, Claims(self._asks_for, "", ""), replaces=False)
@@ -184,7 +187,8 @@ class Identifier:
                 who = unavailable("what it says cannot be looked up")
             identified.set_result(who)
 
-        tokens.ask(token, digest).add_done_callback(told)
+        address = neighbourhood(self._proxies.client_ip(peer, head.forwarded_for))
+        tokens.ask(token, digest, address=address).add_done_callback(told)
         return identified
 
     def _by_claims(self, image: DirectoryImage, keys: list[bytes], claims: Told) -> Identified:

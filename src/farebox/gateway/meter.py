@@ -117,7 +117,7 @@ class Call(Exchange):
         if self.match.operation.kind is Kind.OPEN:
             self._pass_through()
             return
-        who = self.route.identifier.identify(head)
+        who = self.route.identifier.identify(head, self.client.peer)
         if isinstance(who, asyncio.Future):
             self.waiting_for = who
             who.add_done_callback(self._told_who)

@@ -72,6 +72,18 @@ class TrustedProxies:
         return [constant, head.host, b"\r\n"]
 
 
+def neighbourhood(address: str) -> str:
+    """All addresses that one stranger surely has if it has this one: of IPv6 a /64, in which a host chooses its own.
+
+    >>> neighbourhood("192.0.2.7"), neighbourhood("2001:db8:1:2:3::4"), neighbourhood("::ffff:192.0.2.7")
+    ('192.0.2.7', '2001:db8:1:2::/64', '192.0.2.7')
+    """
+    ip = _address(address) if ":" in address else None
+    if ip is None:
+        return address
+    return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))  # noqa: PLR2004 - IPv4
+
+
 def _address(text: str) -> IpAddress | None:
     """The address, an IPv4 one also where a dual-stack socket writes it as IPv6; None: it is none.
 

@@ -43,6 +43,7 @@ from farebox.gateway.leading_back import LedBackCall
 from farebox.gateway.listening import BACKLOG, listen
 from farebox.gateway.meter import Call
 from farebox.gateway.plane import JOURNAL_FILLING, Journal, Matches, Plane, Route
+from farebox.gateway.proxies import TrustedProxies
 from farebox.gateway.stalled import StallWatch
 from farebox.gateway.standing import Standing
 from farebox.gateway.tls import upstream_verification
@@ -369,6 +370,7 @@ class Worker:
                 concurrency=concurrency_for(self.counters, self._parts.limits_of, card.card.product),
                 fixed=fixed if upstream.identity == "fixed" else None,
                 tokens=self._token_books.of(upstream, card, pool),
+                proxies=TrustedProxies(self._parts.config.gateway.trusted_proxies),
                 asks_for="" if upstream.identity != "lookup" or upstream.lookup is None else upstream.lookup.org,
             ),
             standing=Standing(self.book, card.card.dialect),
