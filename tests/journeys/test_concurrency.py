@@ -107,6 +107,7 @@ def test_two_workers_together_let_as_many_calls_through_at_once_as_the_plan_allo
         for caller in callers:
             caller.start()
         until(lambda: answers["CONCURRENCY_EXCEEDED"] > REFUSED and answers["200"] > ANSWERED, what="enough calls")
+        until(lambda: counting.most >= STANDARD, what="as many calls at once as the plan allows")
     finally:
         ended.set()
         for caller in callers:

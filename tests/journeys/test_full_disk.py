@@ -111,8 +111,7 @@ def test_a_full_disk_refuses_before_the_upstream_is_reached_and_all_goes_on_by_i
         farebox.console.resume()
         assert farebox.ask_console("allowance", "acme")["total"] == ALLOWANCE * 1_000, "the console answers"
         filler.unlink()
-        until(caller.call, what="calls go on", within_seconds=60)
-        assert all(caller.call() for _ in range(200))
+        until(lambda: all(caller.call() for _ in range(200)), what="calls go on, one after the other")
         assert (farebox.gateway.pid, farebox.console.pid) == pids
         assert farebox.gateway.is_running
         assert farebox.console.is_running

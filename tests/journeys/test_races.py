@@ -43,7 +43,8 @@ def served(farebox: RunningFarebox) -> Iterator[list[int]]:
     )
 
     def serving() -> list[int]:
-        found = json.loads((farebox.data / "run/supervisor.json").read_text())["processes"]
+        path = farebox.data / "run/supervisor.json"
+        found = json.loads(path.read_text())["processes"] if path.exists() else []
         return [each["pid"] for each in found if each["name"].startswith("gateway") and each["state"] == "serving"]
 
     serve.start()

@@ -40,7 +40,7 @@ BETWEEN_SECONDS = 0.3
 
 @contextmanager
 def served(folder: Path, upstream_url: str, *, workers: int = 2, card: str = "generic") -> Iterator[Serve]:
-    gateway = {"workers": workers, "drain_idle_seconds": 5.0}
+    gateway = {"workers": workers, "drain_idle_seconds": 60.0, "stop_grace_seconds": 60.0}
     acme = Provision(org="acme", base=1_000_000)
     farebox = RunningFarebox(folder, upstream_url=upstream_url, orgs=[acme], gateway=gateway, card=card)
     serve = Serve(farebox)
@@ -77,7 +77,10 @@ class Serve:
 
     def workers(self, state: str = "serving") -> list[int]:
         """The processes of the gateway in that state."""
-        found = self.state()["processes"]
+        try:
+            found = self.state()["processes"]
+        except FileNotFoundError:  # it answers already, and has not yet said so
+            return []
         return [each["pid"] for each in found if each["name"].startswith("gateway") and each["state"] == state]
 
     def ask(self, command: str, *arguments: str) -> tuple[int, str]:
@@ -193,7 +196,7 @@ def test_a_reload_puts_cards_upstreams_and_time_outs_in_force_and_says_what_it_c
             assert ada.get("/thing").headers["X-Farebox-Credits-Charged"] == "1"
         Path(card).write_text(Path(card).read_text().replace("price = 1\n", "price = 7\n"))
         serve.edit(upstream.url, other.url)
-        serve.edit("workers = 2", "workers = 3\nanswer_seconds = 0.3")
+        serve.edit("workers = 2", "workers = 3\nanswer_seconds = 2.0")
         status, said = serve.ask("reload")
         assert status == 0
         assert "gateway.workers: there are 2 as before; 3 takes a full restart" in said

@@ -30,7 +30,10 @@ def children(pid: int) -> dict[str, int]:
     """The processes a process started, by role."""
     found = {}
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        command = Path(f"/proc/{child}/cmdline").read_text().split("\0")
+        try:
+            command = Path(f"/proc/{child}/cmdline").read_text().split("\0")
+        except FileNotFoundError:
+            continue  # it has just ended
         if "farebox.app" in command:
             found[command[command.index("farebox.app") + 1]] = int(child)
     return found

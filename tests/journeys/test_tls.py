@@ -61,7 +61,7 @@ def test_a_reload_takes_a_new_certificate_and_refuses_a_bad_one(tmp_path: Path, 
     farebox = RunningFarebox(
         tmp_path / "farebox",
         upstream_url=upstream.url,
-        gateway={"tls_certificate": "tls.crt", "tls_key": "tls.key", "drain_idle_seconds": 5.0},
+        gateway={"tls_certificate": "tls.crt", "tls_key": "tls.key", "drain_idle_seconds": 60.0},
     )
     serve = ChildProcess(
         "serve",

@@ -118,6 +118,7 @@ def _configure(farebox: RunningFarebox, *, api: str, content: str) -> None:
         "127.0.0.1:8080": gateway,
         "127.0.0.1:8081": console,
         '"farebox-data"': '"data"',
+        "[gateway]\n": "[gateway]\nquota_wait_seconds = 30.0\n",  # a busy machine makes no call a 503
     }
     for written, meant in places.items():
         assert written in text

@@ -168,7 +168,7 @@ def _write_configuration(demo: Demo) -> str:
     write_private(
         demo.folder / "farebox.toml",
         "# The demo's configuration: one CRM API, two products, callers known by its OAuth tokens.\n"
-        f'data = "."\n\n[gateway]\nlisten = "127.0.0.1:{demo.ports["gateway"]}"\n\n'
+        f'data = "."\n\n[gateway]\nlisten = "127.0.0.1:{demo.ports["gateway"]}"\nquota_wait_seconds = 30.0\n\n'
         f'[console]\nlisten = "127.0.0.1:{demo.ports["console"]}"\n\n'
         f'[metrics]\nlisten = "127.0.0.1:0"  # a free one\n{upstreams}',
     )

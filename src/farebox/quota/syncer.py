@@ -23,6 +23,9 @@ BACKOFF_FIRST_SECONDS: Final = 0.05
 BACKOFF_MAX_SECONDS: Final = 1.0
 IDLE_SECONDS: Final = 0.5
 """How often to look again while nothing is in use."""
+CLOSE_SECONDS_MAX: Final = 5.0
+"""For the last sync: longer than a disk or a machine that is busy elsewhere stands still, shorter than the ten seconds
+that a supervisor gives a gateway beyond its grace."""
 
 Answer = TypeVar("Answer")
 _Job = tuple[Callable[[QuotaStore], object], "asyncio.Future[object]"]
@@ -109,7 +112,7 @@ class Syncer:
         """Begin to sync."""
         self._task = asyncio.create_task(self._run(), name="farebox-quota-syncer")
 
-    async def close(self, *, within_seconds: float = 2.0) -> None:
+    async def close(self, *, within_seconds: float = CLOSE_SECONDS_MAX) -> None:
         """The last sync gives everything back; the incarnation is closed where its journal was settled to the end.
 
         With the store unreachable for longer than that the leases lapse and an adopter settles the journal. Afterwards

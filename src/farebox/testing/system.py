@@ -51,6 +51,9 @@ CONSOLE_ACCESS: Final = "console.token"
 
 _GIVEN: Final[set[int]] = set()
 
+PATIENCE: Final = {"drain_idle_seconds": 0.0, "quota_wait_seconds": 30.0}
+"""No idle connection keeps a gateway from ending; a machine that is busy elsewhere makes no call a 503."""
+
 Value = TypeVar("Value")
 TomlValue = str | int | float | Sequence[str]
 
@@ -272,7 +275,7 @@ class RunningFarebox:
         folder.mkdir(parents=True, exist_ok=True)
         self.config_path.write_text(
             'data = "data"\n'
-            + _table("[gateway]", {"listen": addresses[0], "drain_idle_seconds": 0.0, **(gateway or {})})
+            + _table("[gateway]", {**PATIENCE, "listen": addresses[0], **(gateway or {})})
             + _table("[console]", {"listen": addresses[1], **(console or {})})
             + _table("[metrics]", {"listen": addresses[2]})
             + _table("[[upstream]]", {"name": "api", "url": upstream_url, "card": card, **(upstream or {})}),
