@@ -35,7 +35,7 @@ def chance() -> random.Random:
 
 def some_leads(chance: random.Random, *, count: int) -> list[Record]:
     """Leads of which some have the same e-mail address, some none."""
-    emails = [f"x{n}@x.example" for n in range(count * 2 // 3)]
+    emails = [f"x{n}@x.example" for n in range(1 + count * 2 // 3)]
     leads: list[Record] = []
     for _ in range(count):
         lead: Record = {"Last_Name": f"L{chance.randrange(1_000)}", "City": chance.choice(["Oslo", "Rome", None])}

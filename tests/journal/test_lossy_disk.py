@@ -73,7 +73,7 @@ class Life:
 
     def _power_lost(self) -> None:
         """In the commit thread: what had been told by then."""
-        told = list(self.driven.released.items()) if self.started else []
+        told = list(self.driven.released.copy().items()) if self.started else []  # the loop goes on meanwhile
         self.promised = [number for number, good in told if good]
         self.unpromised = [number for number, good in told if not good]
 
