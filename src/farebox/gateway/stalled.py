@@ -24,8 +24,33 @@ LOOK_SECONDS_MAX: Final = 1.0
 _log = structlog.get_logger("farebox.gateway")
 
 
-class Watched(Journal, Protocol):
-    """What is looked at; `farebox.journal.writer.JournalWriter`."""
+class Watched(Protocol):
+    """What is looked at: a `Journal` that counts, `farebox.journal.writer.JournalWriter`.
+
+    Written out, because a Protocol of a compiled module cannot be inherited from.
+    """
+
+    def reserve(self) -> None:
+        """As `Journal`."""
+        ...
+
+    def unreserve(self) -> None:
+        """As `Journal`."""
+        ...
+
+    def append(self, entry: Entry, released: Callable[[bool], None] | None) -> None:
+        """As `Journal`."""
+        ...
+
+    @property
+    def trouble(self) -> str | None:
+        """As `Journal`."""
+        ...
+
+    @property
+    def warning(self) -> bool:
+        """As `Journal`."""
+        ...
 
     @property
     def healthy(self) -> bool:
