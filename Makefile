@@ -23,7 +23,7 @@ check: ## lint, types and architecture
 
 test: check ## everything CI runs
 	@tools/setup chromium curl nginx npm
-	timeout --kill-after=30 3600 $(BIN)/pytest $(PYTEST)
+	timeout --kill-after=30 4800 $(BIN)/pytest $(PYTEST)
 
 soak: ## the quota model without end, until Ctrl-C or a broken promise; FAREBOX_SEED=n begins there
 	@tools/setup
