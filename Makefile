@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 
-.PHONY: demo test fuzz soak soak-crash check bench setup format requirements clean soak-hour help
+.PHONY: demo test test-compiled fuzz soak soak-crash check bench setup format requirements clean soak-hour help
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,10 @@ check: ## lint, types and architecture
 test: check ## everything CI runs
 	@tools/setup chromium curl nginx npm
 	timeout --kill-after=30 4800 $(BIN)/pytest $(PYTEST)
+
+test-compiled: ## the same wheel compiled to C (FAREBOX_COMPILE=1) before the tests of what is compiled; needs a C compiler
+	@FAREBOX_COMPILE=1 tools/setup nginx
+	timeout --kill-after=30 4800 $(BIN)/pytest -m "not sources" tests/domain tests/quota tests/contracts tests/journal tests/gateway tests/metrics
 
 soak: ## the quota model without end, until Ctrl-C or a broken promise; FAREBOX_SEED=n begins there
 	@tools/setup

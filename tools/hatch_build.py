@@ -17,8 +17,16 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ASKED = "FAREBOX_COMPILE"
 MODULES = (
+    "domain/instants.py",
+    "domain/leases.py",
     "domain/pricing.py",
+    "domain/routing.py",
+    "domain/window.py",
+    "gateway/concurrency.py",
+    "gateway/counter_page.py",
+    "gateway/date.py",
     "gateway/forward.py",
+    "gateway/http1_answer.py",
     "gateway/http1_client.py",
     "gateway/http1_known.py",
     "gateway/http1_pool.py",
@@ -29,12 +37,22 @@ MODULES = (
     "gateway/local.py",
     "gateway/meter.py",
     "gateway/plane.py",
+    "gateway/proxies.py",
     "gateway/standing.py",
+    "gateway/tally.py",
     "gateway/timeouts.py",
+    "gateway/tokens.py",
     "gateway/tunnel.py",
+    "journal/commit.py",
+    "journal/commits.py",
+    "journal/tail.py",
+    "journal/writer.py",
     "quota/chunks.py",
     "quota/lease.py",
     "quota/leases.py",
+    "quota/memory.py",
+    "quota/protocol.py",
+    "quota/sqlite_sync.py",
 )
 """What a plain call spends its time in, and what derives from it: a compiled class has no interpreted heirs."""
 

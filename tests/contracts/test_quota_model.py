@@ -108,6 +108,7 @@ def the_store_follows_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(clock, "SLEW_DIVISOR", 1)
 
 
+@pytest.mark.sources
 @pytest.mark.parametrize(
     ("sabotage", "caught_as"),
     [
@@ -134,6 +135,7 @@ def test_the_machine_catches_a_broken_rule(
     pytest.fail(f"{CAUGHT_WITHIN:,} steps, and nobody noticed")
 
 
+@pytest.mark.sources
 def test_a_violation_is_told_with_fewer_steps_and_the_command_that_replays_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

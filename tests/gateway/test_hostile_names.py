@@ -108,6 +108,7 @@ def test_an_entry_without_names_always_fits() -> None:
     assert len(encode(unnamed(hostile))) < ENTRY_BYTES_MAX // 2
 
 
+@pytest.mark.sources
 def test_an_entry_that_is_too_long_is_recorded_without_its_names(
     make_gateway: GatewayMaker, upstream: StubUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:

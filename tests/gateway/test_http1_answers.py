@@ -153,6 +153,7 @@ def test_a_fresh_connection_that_fails_is_not_tried_again(gateway: Gateway, upst
     assert len(upstream.requests) == 1
 
 
+@pytest.mark.sources
 def test_a_post_does_not_go_out_on_a_connection_that_idled_for_long(
     make_gateway: GatewayMaker, upstream: StubUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:

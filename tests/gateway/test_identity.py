@@ -415,6 +415,7 @@ def test_a_token_that_was_vouched_for_is_asked_about_again_before_unknown_ones(m
             caller.close()
 
 
+@pytest.mark.sources
 def test_the_queue_of_tokens_is_bounded_and_whoever_has_most_waiting_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens_module, "WAITING_MAX", 4)
 

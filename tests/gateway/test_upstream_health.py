@@ -194,6 +194,7 @@ def test_a_failed_connect_does_not_refuse_calls_that_a_live_connection_can_take(
     answering.set()
 
 
+@pytest.mark.sources
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.EADDRNOTAVAIL])
 def test_a_gateway_without_a_socket_left_says_so_and_does_not_call_the_upstream_down(
     make_gateway: GatewayMaker, monkeypatch: pytest.MonkeyPatch, number: int

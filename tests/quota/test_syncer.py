@@ -133,6 +133,7 @@ def test_an_answer_that_got_lost_after_booking_is_not_booked_twice(tmp_path: Pat
     asyncio.run(scenario())
 
 
+@pytest.mark.sources
 def test_a_lease_is_dated_from_the_first_attempt_since_that_may_be_the_one_that_was_booked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

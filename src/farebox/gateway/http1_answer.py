@@ -50,6 +50,15 @@ class AnswerHead:
         self.content_type = b""
         self.via = b""
 
+    def with_lines(self, lines: list[bytes]) -> AnswerHead:
+        """The same head with other lines."""
+        head = AnswerHead(self.status)
+        head.lines, head.remaining = lines, self.remaining
+        head.length, head.keep_alive, head.has_body = self.length, self.keep_alive, self.has_body
+        head.validator, head.encoded = self.validator, self.encoded
+        head.content_type, head.via = self.content_type, self.via
+        return head
+
 
 def status_line(status: int) -> bytes:
     """The status line with its standard phrase; an unknown status has an empty one."""

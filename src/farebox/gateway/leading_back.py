@@ -7,7 +7,6 @@ are open to everybody; the rest of the body stays as it came, byte for byte, and
 from __future__ import annotations
 
 import re
-from copy import copy
 from typing import Final
 
 import msgspec
@@ -124,8 +123,6 @@ def led_back(content: bytes, address: str) -> bytes:
 
 def _without_what_was_said_of_the_body(answer: AnswerHead) -> AnswerHead:
     """A copy: the head itself may be known, and be that of other answers too."""
-    answer = copy(answer)
     lines = answer.lines
     kept = [start for start in range(0, len(lines), 4) if lines[start].lower() not in _OF_THE_BODY]
-    answer.lines = [piece for start in kept for piece in lines[start : start + 4]]
-    return answer
+    return answer.with_lines([piece for start in kept for piece in lines[start : start + 4]])

@@ -1,7 +1,8 @@
-"""The commit thread: takes what the loop hands over, makes it durable group by group, keeps segments ready.
+"""The commit thread makes durable what the loop hands over. Long because all that may touch the files is here.
 
-It alone touches the files. The loop thread reads a few of its plain attributes (each written by one side only), so that
-admission costs a comparison and no lock.
+It alone touches the files, but for groups that need no disk to be durable (`write_here`): the loop writes those itself
+while the thread has nothing to do, because waking it costs as much as writing. The loop reads a few plain attributes
+without the lock, so that admission costs a comparison.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ GROUP_BYTES_MAX: Final = 1 << 20
 TICK_SECONDS: Final = 1.0
 LOOK_SECONDS: Final = 5.0
 """How often the space in use is looked at; 2 ms with 500 segments."""
+SLOW_NS: Final = 20_000_000
+APART_SECONDS: Final = 10.0
+"""After a write of 20 ms in the loop all are left to the thread for so long: a slow disk must not hold up the loop."""
 NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 """Troubles that end by themselves once somebody makes room."""
 
@@ -95,7 +99,10 @@ class Committer:
         self._end = START
         self._processed = 0
         self._looked_at = 0.0
-        self._thread = threading.Thread(target=self._run, name="farebox-journal", daemon=True)
+        self._apart_until = 0.0
+        self._files = threading.Lock()
+        """Who holds it may touch segments and write the attributes above."""
+        self._committing = threading.Thread(target=self._run, name="farebox-journal", daemon=True)
 
     @property
     def trouble(self) -> str | None:
@@ -123,7 +130,7 @@ class Committer:
             raise
         self._try_prepare()
         self._keep_ready()
-        self._thread.start()
+        self._committing.start()
 
     def release(self) -> None:
         """Let others have the directory. Only before the thread starts or after it ended; safe to repeat."""
@@ -135,17 +142,42 @@ class Committer:
         """Give a list away for good; an empty one just wakes the thread."""
         self._queue.put(pending)
 
-    def settle(self) -> None:
-        """Return when all that was handed over before is done with. Not after `finish`."""
+    def write_here(self, pending: list[Pending]) -> Group | None:
+        """Write a group in the calling loop; None: it is to be handed over.
+
+        Only for durability "os", and only what fits while the thread has nothing to do and writing was quick of late.
+        """
+        if time.monotonic() < self._apart_until or not self._files.acquire(blocking=False):
+            return None
+        try:
+            tail, size = self._tail, _record_bytes(pending)
+            if tail is None or self.lag != size or size > min(tail.room, GROUP_BYTES_MAX):
+                return None
+            began = time.monotonic_ns()
+            group = self._written(tail, pending)
+            if group.position is None:
+                self.hand_over([])  # for another segment
+            if time.monotonic_ns() - began > SLOW_NS:
+                self._apart_until = time.monotonic() + APART_SECONDS
+        except Exception:  # noqa: BLE001 - a bug: the thread meets it again and refuses for good
+            return None
+        finally:
+            self._files.release()
+        return group
+
+    def settle(self) -> bool:
+        """Return when all that was handed over before is done with; False: there is no thread. Not after `finish`."""
         committed = threading.Event()
         self._queue.put(committed)
-        while not committed.wait(TICK_SECONDS) and self._thread.is_alive():
-            pass
+        while not committed.wait(TICK_SECONDS):
+            if not self._committing.is_alive():
+                return False
+        return True
 
     def finish(self) -> None:
         """Commit what is left, seal, and return when the thread has ended."""
         self._queue.put(None)
-        self._thread.join()
+        self._committing.join()
 
     # -- the thread's side -----------------------------------------------------------------------------------------
 
@@ -155,11 +187,13 @@ class Committer:
             while not stopping:
                 self._in_hand, stopping = self._take()
                 self._done_in_hand = 0
-                if self._in_hand:
-                    self._commit(self._in_hand)
-                self._tell_awaited()
-                self._keep_ready()
-            self._seal_for_good()
+                with self._files:
+                    if self._in_hand:
+                        self._commit(self._in_hand)
+                    self._tell_awaited()
+                    self._keep_ready()
+            with self._files:
+                self._seal_for_good()
         except BaseException as error:  # a bug must refuse calls, not leave them waiting
             self.opening.failed(f"the commit thread ended: {error!r}")
             self._refuse_for_good(stopping=stopping)
@@ -191,13 +225,13 @@ class Committer:
             if self._tail is None:
                 self._open_next()
             if self._tail is None:
-                self._finish_group(pending[start:], None)
+                self._tell(self._finished(pending[start:], None))
                 return
             count = self._fitting(pending, start, self._tail.room)
             if count == 0:
                 self._roll(self._tail)
                 continue
-            self._write(self._tail, pending[start : start + count])
+            self._tell(self._written(self._tail, pending[start : start + count]))
             start += count
 
     def _fitting(self, pending: list[Pending], start: int, room: int) -> int:
@@ -210,24 +244,26 @@ class Committer:
             count += 1
         return count
 
-    def _write(self, tail: Tail, group: list[Pending]) -> None:
+    def _written(self, tail: Tail, group: list[Pending]) -> Group:
         began = time.monotonic_ns()
         try:
             tail.append([payload for payload, _, _ in group])
         except OSError as error:
             self.commits.failed += 1
             self._abandon(tail, error)
-            self._finish_group(group, None)
-        else:
-            self.commits.written(len(group), began)
-            self.position = self._end = tail.position
-            self._finish_group(group, tail.position)
+            return self._finished(group, None)
+        self.commits.written(len(group), began)
+        self.position = self._end = tail.position
+        return self._finished(group, tail.position)
 
-    def _finish_group(self, group: list[Pending], position: Position | None) -> None:
-        self._processed += sum(len(payload) for payload, _, _ in group) + len(group) * RECORD_HEAD_BYTES
+    def _finished(self, group: list[Pending], position: Position | None) -> Group:
+        self._processed += _record_bytes(group)
         self._count()
-        self._done_in_hand += len(group)
-        self._done(Group(group, position))
+        return Group(group, position)
+
+    def _tell(self, group: Group) -> None:
+        self._done_in_hand += len(group.pending)
+        self._done(group)
 
     def _abandon(self, tail: Tail, error: OSError) -> None:
         """After any failure: seal at the durable offset; the file is never written or synced again."""
@@ -353,12 +389,13 @@ class Committer:
 
     def _refuse_for_good(self, *, stopping: bool) -> None:
         """After a bug: nothing is written any more, and whatever was or is handed over fails, until told to stop."""
-        self.capacity = -1
-        tail, self._tail = self._tail, None
-        if tail is not None:
-            with contextlib.suppress(Exception):  # whatever it was may still be; adoption seals where this could not
-                tail.seal()
-            tail.close()
+        with self._files:
+            self.capacity = -1
+            tail, self._tail = self._tail, None
+            if tail is not None:
+                with contextlib.suppress(Exception):  # it may still be so; adoption seals where this could not
+                    tail.seal()
+                tail.close()
         if failed := self._in_hand[self._done_in_hand :]:
             self._done(Group(failed, None))
         self._tell_awaited()
@@ -370,6 +407,10 @@ class Committer:
                 stopping = True
             elif item:
                 self._done(Group(item, None))
+
+
+def _record_bytes(group: list[Pending]) -> int:
+    return sum(len(payload) for payload, _, _ in group) + len(group) * RECORD_HEAD_BYTES
 
 
 def no_space(trouble: str | None) -> bool:

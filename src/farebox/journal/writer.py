@@ -1,7 +1,8 @@
 """The journal as the gateway's event loop sees it: reserve, append, be told.
 
-`append` encodes and puts on a list. Once per turn of the loop the list is given to the commit thread, whole; once per
-group the thread wakes the loop. Two lists, no lock: a list belongs to one side at a time.
+`append` encodes and puts on a list. The list is given to the commit thread, whole, when the thread has none; once per
+group the thread wakes the loop. Two lists, no lock: a list belongs to one side at a time. With durability "os" the loop
+writes a list itself while the thread has nothing to do.
 """
 
 from __future__ import annotations
@@ -70,6 +71,9 @@ class JournalWriter:
         self._filling: list[Pending] = []
         self._groups: deque[Group] = deque()
         self._told = False
+        self._handed = 0
+        """Entries the thread has; more are handed over when it is done with them."""
+        self._writes_here = durability == "os"
         self._asked_for_more = False
         self._closed = False
         check_incarnation(incarnation)
@@ -136,11 +140,12 @@ class JournalWriter:
         """
         if self._closed:
             return
-        self._flush()
-        self._committer.settle()
-        self._deliver()
+        while self._filling or self._handed:
+            self._flush()
+            if not self._committer.settle():
+                break
+            self._deliver()
         self._closed = True
-        self._flush()
         self._committer.finish()
         self._deliver()
 
@@ -211,9 +216,24 @@ class JournalWriter:
         )
 
     def _flush(self) -> None:
-        if self._filling:
-            full, self._filling = self._filling, []
-            self._committer.hand_over(full)
+        """Write what was appended, or have it written, unless the thread has a group: what comes meanwhile is the next.
+
+        So the thread is woken once for all that gathers meanwhile, and a busy loop writes itself again afterwards.
+        """
+        if not self._filling or self._handed:
+            return
+        if self._writes_here:
+            group = self._committer.write_here(self._filling)
+            if group is not None:  # the thread was not woken: with 24 callers a tenth to a fifth less CPU for a call
+                self._filling = []
+                self._conclude(group)
+                return
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        full, self._filling = self._filling, []
+        self._handed = len(full)
+        self._committer.hand_over(full)
 
     def _group_done(self, group: Group) -> None:
         """In the commit thread: keep the result, wake the loop unless it is already told."""
@@ -230,20 +250,29 @@ class JournalWriter:
         groups = self._groups
         while groups:
             group = groups.popleft()
-            if group.position is not None:
-                entries = [entry for _, entry, _ in group.pending]
-                self._guarded(self._on_committed, entries, group.position)
-            good = group.position is not None
-            for _, _, released in group.pending:
-                if released is not None:
-                    self._guarded(released, good)
+            self._handed -= len(group.pending)
+            if self._filling and not self._handed and not self._writes_here:
+                self._hand_over()  # before the callbacks: the disk need not wait for them
+            self._conclude(group)
+        self._flush()
 
-    def _guarded(self, callback: Callable[..., None], *arguments: object) -> None:
-        """One callback's bug must not keep the others' answers back."""
-        try:
-            callback(*arguments)
-        except Exception as error:  # noqa: BLE001 - reported to the loop, like any callback's
-            self._loop.call_exception_handler({"message": "journal callback failed", "exception": error})
+    def _conclude(self, group: Group) -> None:
+        """Tell what became of a group. One callback's bug must not keep the others' answers back."""
+        good = group.position is not None
+        if group.position is not None:
+            try:
+                self._on_committed([entry for _, entry, _ in group.pending], group.position)
+            except Exception as error:  # noqa: BLE001 - reported to the loop, like any callback's
+                self._report(error)
+        for _, _, released in group.pending:
+            if released is not None:
+                try:
+                    released(good)
+                except Exception as error:  # noqa: BLE001 - the same
+                    self._report(error)
+
+    def _report(self, error: Exception) -> None:
+        self._loop.call_exception_handler({"message": "journal callback failed", "exception": error})
 
 
 def _check_sizes(segment_bytes: int, journal_bytes_max: int, entry_bytes_max: int) -> None:
