@@ -21,9 +21,9 @@ check: ## lint, types and architecture
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check ## everything CI runs
+test: check ## everything CI runs; made-up cases are those of seed 1, FAREBOX_SEED=n of another
 	@tools/setup chromium curl nginx npm
-	timeout --kill-after=30 4800 $(BIN)/pytest $(PYTEST)
+	FAREBOX_SEED=$${FAREBOX_SEED:-1} timeout --kill-after=30 4800 $(BIN)/pytest $(PYTEST)
 
 test-compiled: ## the same wheel compiled to C (FAREBOX_COMPILE=1) before the tests of what is compiled; needs a C compiler
 	@FAREBOX_COMPILE=1 tools/setup nginx
