@@ -74,3 +74,18 @@ def test_what_processes_of_an_earlier_supervisor_left_is_not_counted(tmp_path: P
     (tmp_path / "run" / f"{ONE}.7.left").write_text("nonsense")
     assert totals.of(ONE, lambda: figures(start=2, syncs=1)) is not None
     assert list(left_behind(tmp_path)) == []
+
+
+def test_figures_of_a_newer_version_than_the_supervisor_hinder_nothing(tmp_path: Path) -> None:
+    totals = Totals(tmp_path)
+    totals.of(ONE, lambda: figures(start=1, syncs=10))
+
+    def newer() -> Figures:
+        found = figures(start=2, syncs=3)
+        found.samples["farebox_told_by_no_older_version_total"] = found.samples["farebox_syncs_total"]
+        return found
+
+    told = totals.of(ONE, newer)
+    assert told is not None
+    assert told.value("syncs_total") == 13
+    assert f'farebox_syncs_total{{process="{ONE}"}} 13' in text({ONE: told}).splitlines()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from farebox.app.console import _or_open, _or_start
 from farebox.domain.identity import Account
 from farebox.domain.instants import MICROSECONDS
 from farebox.errors import JournalFullError
@@ -201,7 +202,7 @@ def ship(world: World) -> None:
     """Load and remove in small batches until nothing changes any more."""
     usage = DuckdbUsage(world.data / "usage.duckdb", memory="64MB")
     spend = SpendFile(world.data / "quota.db", allowance_of=world.allowance)
-    shipper = Shipper(world.journal, usage, spend.settled_to, spend.is_closed, batch_entries=23)
+    shipper = Shipper(world.journal, usage, _or_start(spend.settled_to), _or_open(spend.is_closed), batch_entries=23)
     for _ in range(ROUNDS_MAX):
         before = sorted(world.journal.rglob("*"))
         shipper._cleaned_at = 0.0  # remove at every round: that is what is to be killed

@@ -7,6 +7,7 @@ import base64
 import json
 import time
 from hashlib import sha256
+from threading import Event
 from typing import Any, ClassVar
 
 import pytest
@@ -382,12 +383,15 @@ def waiting(gateway: Gateway) -> int:
 
 
 def test_an_address_with_made_up_tokens_holds_up_no_other_one(by_token: ByToken) -> None:
-    by_token.server.answer("/oauth/introspect", Behaviour(body=b'{"active":true,"org":"acme"}', delay_seconds=0.1))
+    go_on = Event()
+    by_token.server.answer("/oauth/introspect", Behaviour(body=b'{"active":true,"org":"acme"}', after=go_on))
     gateway = by_token.start()
     strangers = made_up(gateway, source="127.0.0.2")
-    until(lambda: waiting(gateway) >= STRANGERS - 3 * ASKING_MAX)
+    until(lambda: waiting(gateway) == STRANGERS - ASKING_MAX and len(by_token.server.requests) == ASKING_MAX)
     honest = gateway.caller().say("GET /crm/v8/Leads HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer honest\r\n\r\n")
+    until(lambda: waiting(gateway) == STRANGERS - ASKING_MAX + 1)
     began = len(by_token.server.requests)
+    go_on.set()
     assert honest.hear().status == 200
     assert asked_before(by_token.server, "honest") <= began + ASKING_MAX + 2, "behind those under way, and one turn"
     for caller in strangers:
@@ -406,10 +410,15 @@ def test_a_token_that_was_vouched_for_is_asked_about_again_before_unknown_ones(m
         digest = sha256(b"vouched").digest()
         until(lambda: gateway.on_loop(lambda: tokens.believed_until(digest) < tokens.now()))
         server.requests.clear()
+        go_on = Event()
+        server.answer("/oauth/introspect", Behaviour(body=b'{"active":true,"org":"acme"}', after=go_on))
         strangers = made_up(gateway, source="127.0.0.1")
-        until(lambda: waiting(gateway) >= STRANGERS - 3 * ASKING_MAX)
+        until(lambda: waiting(gateway) == STRANGERS - ASKING_MAX and len(server.requests) == ASKING_MAX)
+        vouched = gateway.caller().say(ask)
+        until(lambda: len(tokens._again) == 1)
         began = len(server.requests)
-        assert gateway.caller().say(ask).hear().status == 200
+        go_on.set()
+        assert vouched.hear().status == 200
         assert asked_before(server, "vouched") <= began + ASKING_MAX + 2, "from the very address that floods"
         for caller in strangers:
             caller.close()

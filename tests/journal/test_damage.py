@@ -239,6 +239,21 @@ def test_segments_that_quota_has_settled_may_be_gone_and_those_it_needs_may_not(
         numbers_in(directory, START)
 
 
+def test_a_lost_head_that_quota_has_settled_into_is_given_up_once(directory: Path, numbers_in: Any) -> None:
+    """As it is once all before it was loaded and removed."""
+    everything = numbers_in(directory)
+    second = next(e for e in extents(directory) if e.header.segment == 2)
+    inside = Position(2, second.end - 200)
+    after = numbers_in(directory, second.position)
+    segment_path(directory, 1).unlink()
+    mark_path(directory, 1).unlink()
+    flip(segment_path(directory, 2), 0)
+    [gap] = give_up(directory, needed_from=lambda: inside)
+    assert 2 in gap.loss.whole_segments()
+    assert find(directory, needed_from=lambda: inside) == []
+    assert numbers_in(directory, inside) == after == everything[-len(after) :]
+
+
 def without_mark(directory: Path) -> Path:
     """The journal of a gateway that died, and the file of whose last mark was lost."""
     mark_path(directory, SEGMENTS).unlink()

@@ -137,6 +137,7 @@ def test_the_loop_writes_nothing_while_something_waits_for_the_thread(root: Path
     assert numbers_in(driven.path) == list(range(200))
 
 
+@pytest.mark.sources
 @pytest.mark.parametrize("durability", ["disk", "os"])
 def test_what_comes_while_the_thread_writes_is_one_group_after_it_and_wakes_it_once(
     root: Path, drive: Any, numbers_in: Any, monkeypatch: pytest.MonkeyPatch, durability: str
@@ -163,7 +164,7 @@ def test_what_comes_while_the_thread_writes_is_one_group_after_it_and_wakes_it_o
 
     driven = asyncio.run(act())
     assert [len(entries) for entries, _ in driven.groups] == [1, 9]
-    assert handed == ([1, 9] if durability == "disk" else [1])
+    assert handed == [1, 9] or (durability == "os" and handed == [1]), "with os the loop writes them, where it may"
     assert numbers_in(driven.path) == list(range(10))
 
 

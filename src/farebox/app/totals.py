@@ -73,7 +73,11 @@ class _Child:
         total: Counters = {}
         for counted in (self._ended, *self._last.values()):
             _add(total, counted)
-        kept = {name: samples for name, samples in told.samples.items() if BY_NAME[name].kind == "gauge"}
+        kept = {
+            name: samples
+            for name, samples in told.samples.items()
+            if name not in BY_NAME or BY_NAME[name].kind == "gauge"
+        }
         return Figures(kept | {name: list(values.items()) for name, values in total.items()})
 
     def _end(self, start: float, counted: Counters) -> None:
@@ -101,4 +105,6 @@ def _sum(one: Any, other: Any) -> Any:  # noqa: ANN401 - a number or a histogram
     if isinstance(one, int | float):
         return one + other
     (buckets, seconds), (more_buckets, more_seconds) = one, other
+    if len(buckets) != len(more_buckets):  # of another version, whose buckets are others: they begin anew
+        return other
     return [[a + b for a, b in zip(buckets, more_buckets, strict=True)], seconds + more_seconds]

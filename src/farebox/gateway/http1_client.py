@@ -313,7 +313,8 @@ class ClientConnection(asyncio.Protocol):  # longer than 150 lines: one connecti
             or len(self._target) > site.target_bytes_max
         ):
             self._check_bounds()
-        if not (self._fresh and self._bytes.startswith(b"HTTP/1.", self._bytes.find(b"\n") - 9)):
+        version_at = self._bytes.find(b"\n") - 9  # below 0: not on the first line, and no place to look at
+        if not (self._fresh and version_at > 0 and self._bytes.startswith(b"HTTP/1.", version_at)):
             self._refuse_foreign()
         self._fresh = False
         parser = self._parser

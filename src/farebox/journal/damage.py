@@ -81,6 +81,11 @@ def give_up(
         while True:
             _seal_orphan(directory, disk)
             shown = find(directory, needed_from=needed_from)
+            if {damage.loss for damage in shown} & {damage.loss for damage in accepted}:
+                raise JournalError(
+                    f"{directory} shows what was given up as damaged again. Nothing more is given up; keep a copy "
+                    "of it and report this."
+                )
             if not shown or not confirm(shown):
                 break
             _require_still(directory, shown, find(directory, needed_from=needed_from))
@@ -128,7 +133,9 @@ def _gaps(directory: Path, gone: dict[int, str], needed: Position) -> Iterator[L
         run = sorted(number for number in gone if last < number < extent.header.segment)
         if run:
             reasons = [gone[number] for number in run]
-            start = needed if at == START and run[0] != 1 else at
+            start = at
+            if at == START and run[0] != 1:  # what was before it is gone; quota may have settled into the run itself
+                start = needed if needed.segment < run[0] else Position(run[0] - 1, HEADER_BYTES)
             yield Loss(start, max(extent.previous, Position(run[-1], HEADER_BYTES)), "; ".join(reasons))
         at, last = extent.position, extent.header.segment
     run = sorted(number for number in gone if number > last)

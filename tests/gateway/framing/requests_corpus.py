@@ -260,6 +260,9 @@ KINDS: tuple[Kind[Said], ...] = (
             "a method of RTSP": Said(request("DESCRIBE /case RTSP/1.0", HOST), 400, 400),
             "RTSP after two spaces": Said(request("OPTIONS /case  RTSP/1.0", HOST), 400, 400),
             "RTSP after empty lines": Said("\r\n\r\n" + request("GET /case RTSP/1.1", HOST), 400, 400),
+            "RTSP after an empty line, HTTP at the end of the body": Said(
+                "\r\n" + request("POST /case RTSP/1.0", HOST, "Content-Length: 8", body="HTTP/1.1"), 400, 400
+            ),
             "RTSP behind another request": Said(get() + request("GET /other RTSP/1.1", HOST), 200, 200),
             "RTSP behind a body": Said(post("Content-Length: 1", body="X") + request("GET / RTSP/1.1", HOST), 200, 200),
             "RTSP in the target": Said(request("GET /case?RTSP/1.1 HTTP/1.1", HOST), 200, 200),
