@@ -359,6 +359,8 @@ def test_nobody_waits_longer_for_a_token_than_the_gateway_is_told(
     assert len(by_token.server.requests) <= 8, "those who gave up while they waited are not asked about"
 
 
+ANSWERED = (200, 429)
+"""The caller is known; so many calls of one org may be too many at once."""
 STRANGERS = 150
 """Made-up tokens of one address: more than the 8 questions under way by far."""
 
@@ -392,7 +394,7 @@ def test_an_address_with_made_up_tokens_holds_up_no_other_one(by_token: ByToken)
     until(lambda: waiting(gateway) == STRANGERS - ASKING_MAX + 1)
     began = len(by_token.server.requests)
     go_on.set()
-    assert honest.hear().status == 200
+    assert honest.hear().status in ANSWERED
     assert asked_before(by_token.server, "honest") <= began + ASKING_MAX + 2, "behind those under way, and one turn"
     for caller in strangers:
         caller.close()
@@ -418,7 +420,7 @@ def test_a_token_that_was_vouched_for_is_asked_about_again_before_unknown_ones(m
         until(lambda: len(tokens._again) == 1)
         began = len(server.requests)
         go_on.set()
-        assert vouched.hear().status == 200
+        assert vouched.hear().status in ANSWERED
         assert asked_before(server, "vouched") <= began + ASKING_MAX + 2, "from the very address that floods"
         for caller in strangers:
             caller.close()

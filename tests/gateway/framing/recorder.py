@@ -119,12 +119,16 @@ class Liar(Listener):
                     return
 
 
+def _parser() -> h11.Connection:
+    return h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
+
+
 class Reading:
     """The requests in a stream of bytes. Raises h11.RemoteProtocolError for what is not strictly framed."""
 
     def __init__(self) -> None:
         self.said = b""
-        self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
+        self._parser = _parser()
         self._head = h11.Request(method="GET", target="/", headers=[("Host", "")])
         self._body = b""
 
@@ -159,6 +163,13 @@ class Reading:
             self._parser.start_next_cycle()
         return said
 
+    def skip_empty_lines(self) -> None:
+        """Pass over the line ends before the next request, which h11 does not take (RFC 9112 2.2: a server should)."""
+        rest = self._parser.trailing_data[0]
+        if self._parser.their_state is h11.IDLE and rest.startswith((b"\r", b"\n")):
+            self._parser = _parser()
+            self._parser.receive_data(rest.lstrip(b"\r\n"))
+
     def go_on(self) -> bytes:
         """100 Continue where it is waited for."""
         if not self._parser.they_are_waiting_for_100_continue:
@@ -166,14 +177,16 @@ class Reading:
         return self._parser.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
 
 
-def requests_in(said: bytes) -> list[Seen]:
-    """The whole requests that h11 reads in a caller's bytes, up to what it does not take."""
+def requests_in(said: bytes, *, empty_lines: bool = False) -> list[Seen]:
+    """The whole requests that h11 reads in a caller's bytes, up to what it does not take, or past `empty_lines`."""
     reading, found = Reading(), []
     reading.feed(said)
     with contextlib.suppress(h11.RemoteProtocolError):
         while (request := reading.next_request()) is not None:
             found.append(request)
             reading.answer()
+            if empty_lines:
+                reading.skip_empty_lines()
     return found
 
 
